@@ -1,0 +1,40 @@
+# The two commands a new user needs: `make demo` and `make test`. Each sets up all it uses from pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check bench lock clean
+
+setup: $(READY)  ## a virtual environment with the pinned versions and this project
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("kline-lakehouse needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## rehearse three hours of the whole pipeline, faults included
+	$(BIN)/klines demo
+
+test: $(READY)  ## the test suite, on a real Postgres (embedded, or DATABASE_URL), S3 server and sockets
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## what must be green before a commit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(READY)  ## the numbers of docs/performance.md, as ratios measured in one run
+	$(BIN)/python -m bench.hour_close
+	$(BIN)/python -m bench.recorder
+
+lock: $(READY)  ## pin anew what pyproject.toml allows
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --extra dev --output-file requirements.lock pyproject.toml
+
+clean:  ## everything that setup, demo and tests made
+	rm -rf $(VENV) var *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Records exchanges' candle streams: socket → spool → lake. Knows nothing of the hourly tasks."""

@@ -1,0 +1,295 @@
+"""Binance spot: candles with a final flag, flat rows for silent minutes, full history over REST.
+
+Source: binance-spot-api-docs, web-socket-streams.md and rest-api.md (2026-07).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from stream.errors import MessageError
+from stream.wire import (
+    EPOCH,
+    MINUTE,
+    Candle,
+    Fetched,
+    Fetching,
+    Instrument,
+    Notice,
+    Record,
+    Refusal,
+    Refused,
+    Request,
+    Response,
+    RestRules,
+    StreamRules,
+    Subscribed,
+    check_candle,
+    from_milliseconds,
+)
+
+ID = "binance"
+WS_URL = "wss://stream.binance.com:9443"
+REST_URL = "https://api.binance.com"
+FLAGS_FINAL = True
+STREAM = StreamRules(
+    pairs_per_connection=1024,
+    pairs_per_request=200,
+    requests_per_second=4,  # of 5 that a client may send, pongs included
+    lifetime=24 * 3600,
+    idle=60,  # the server pings every 20 s
+    stale=180,  # a silent minute still closes with a flat candle
+    reconnect=2,  # at most 300 attempts in 5 minutes
+)
+REST = RestRules(requests_per_second=20)  # weight 2 of 6,000 a minute: 40 % of the budget
+
+_ROWS = 1000
+_ABSENT = msgspec.Raw(b"")
+
+
+class _Kline(msgspec.Struct, gc=False):
+    t: int
+    T: int
+    i: str
+    o: float
+    h: float
+    l: float  # noqa: E741  # the wire's own name
+    c: float
+    v: float
+    n: int
+    x: bool
+    q: float
+
+
+class _Message(msgspec.Struct, gc=False):
+    e: str | None = None
+    E: int | None = None
+    s: str | None = None
+    k: msgspec.Raw = _ABSENT
+    stream: str | None = None
+    data: msgspec.Raw = _ABSENT
+    id: int | str | None = None
+    code: int | None = None
+    msg: str | None = None
+    error: msgspec.Raw = _ABSENT
+    result: msgspec.Raw = _ABSENT
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str
+    baseAsset: str
+    quoteAsset: str
+
+
+class _Instruments(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+_Row = tuple[int, float, float, float, float, float, int, float, int, float, float, msgspec.Raw]
+
+_message = msgspec.json.Decoder(_Message, strict=False)
+_kline = msgspec.json.Decoder(_Kline, strict=False)
+_rows = msgspec.json.Decoder(list[msgspec.Raw])
+_row = msgspec.json.Decoder(_Row, strict=False)
+
+
+def native_symbol(symbol: str) -> str:
+    """`BTC-USDT` → `BTCUSDT`."""
+    return symbol.replace("-", "")
+
+
+def stream_url(ws_url: str) -> str:
+    """Combined streams; what to send is subscribed by message, so that each subscription is acknowledged."""
+    return f"{ws_url}/stream"
+
+
+def subscribe(native_symbols: list[str], request_id: int) -> str:
+    """`{"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":1}`"""
+    return _request("SUBSCRIBE", native_symbols, request_id)
+
+
+def unsubscribe(native_symbols: list[str], request_id: int) -> str:
+    """`{"method":"UNSUBSCRIBE","params":["btcusdt@kline_1m"],"id":2}`"""
+    return _request("UNSUBSCRIBE", native_symbols, request_id)
+
+
+def _request(method: str, native_symbols: list[str], request_id: int) -> str:
+    streams = [f"{native.lower()}@kline_1m" for native in native_symbols]
+    return msgspec.json.encode({"method": method, "params": streams, "id": request_id}).decode()
+
+
+def parse_message(text: str | bytes) -> list[Record]:
+    """A combined-stream message, or a bare one (`/ws/…`).
+
+    {"stream":"nknusdt@kline_1m","data":{"e":"kline","E":1633998523963,"s":"NKNUSDT","k":{"t":1633998480000,
+    "T":1633998539999,"s":"NKNUSDT","i":"1m","f":19862761,"L":19862790,"o":"0.35270000","c":"0.35280000",
+    "h":"0.35280000","l":"0.35220000","v":"25877.00000000","n":30,"x":false,"q":"9116.04600000",
+    "V":"58.00000000","Q":"20.46240000","B":"0"}}}
+    """
+    try:
+        message = _message.decode(text)
+        if message.data:
+            message = _message.decode(message.data)
+        if message.k and message.e == "kline" and message.s is not None:
+            return [_candle(message.s, message.E, message.k)]
+    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+        raise MessageError(f"binance: {error}") from error
+    if message.e == "serverShutdown":
+        return [Notice(system="shutdown", detail="the server announced that it closes", closing=True)]
+    request_id = message.id if isinstance(message.id, int) else None
+    if message.code is not None or message.error:
+        reason = message.msg or bytes(message.error).decode() or "no reason given"
+        return [Refused(native_symbol=None, request_id=request_id, reason=f"code {message.code}: {reason}")]
+    if request_id is not None and message.result:
+        return [Subscribed(native_symbol=None, request_id=request_id)]
+    raise MessageError(f"binance: a message of unknown kind (e={message.e!r}, stream={message.stream!r})")
+
+
+def _candle(native: str, event_ms: int | None, element: msgspec.Raw) -> Candle:
+    kline = _kline.decode(element)
+    if kline.i != "1m":
+        raise MessageError(f"binance {native}: the interval was {kline.i!r}, only 1m is recorded")
+    return check_candle(
+        Candle(
+            native_symbol=native,
+            event_type="update",
+            event_ts=None if event_ms is None else from_milliseconds(event_ms),
+            interval_start=from_milliseconds(kline.t),
+            is_final=kline.x,
+            open=kline.o,
+            high=kline.h,
+            low=kline.l,
+            close=kline.c,
+            volume=kline.v,
+            quote_volume=kline.q,
+            trade_count=kline.n,
+            payload=bytes(element).decode(),
+        )
+    )
+
+
+def instruments_request() -> Request:
+    """`GET /api/v3/exchangeInfo`, weight 20."""
+    return Request(path="/api/v3/exchangeInfo")
+
+
+def parse_instruments(body: bytes) -> list[Instrument]:
+    """`{"symbols":[{"symbol":"ETHBTC","status":"TRADING","baseAsset":"ETH","quoteAsset":"BTC",…}],…}`"""
+    try:
+        listed = msgspec.json.decode(body, type=_Instruments).symbols
+    except msgspec.DecodeError as error:
+        raise MessageError(f"binance: the instruments list could not be read: {error}") from error
+    return [
+        Instrument(
+            symbol=f"{one.baseAsset.upper()}-{one.quoteAsset.upper()}",
+            native_symbol=one.symbol,
+            trading=one.status == "TRADING",
+        )
+        for one in listed
+    ]
+
+
+def refusal(response: Response) -> Refusal | None:
+    """429 and 418 ask to wait; 4xx bodies carry `{"code":-1121,"msg":"Invalid symbol."}`."""
+    if response.status == 200:
+        return None
+    reason = f"HTTP {response.status} {response.body[:200].decode(errors='replace')}"
+    if response.status in (418, 429):
+        return Refusal(kind="wait", reason=reason)
+    if response.status >= 500 or response.status == 403:  # 403: the firewall, it passes
+        return Refusal(kind="retry", reason=reason)
+    if b"-1121" in response.body:
+        return Refusal(kind="unknown_pair", reason=reason)
+    return Refusal(kind="fatal", reason=reason)
+
+
+def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
+    """`GET /api/v3/klines`: both bounds are open times and inclusive, oldest first, at most 1,000 rows.
+
+    One minute more is asked for on each side: the row before gives the previous close, the row after proves that
+    the last one asked for is closed. Row:
+    [1634943780000,"60685.22","60729.84","60670.90","60719.27","21.63",1634943839999,"1313200.01",617,"12.28","745719.41","0"]
+    """
+    native = native_symbol(symbol)
+    candles: list[Candle] = []
+    previous: Candle | None = None
+    known_from: datetime | None = None
+    known_until = start
+    first = start - MINUTE
+    while first <= end:
+        response = yield Request(
+            path="/api/v3/klines",
+            query={
+                "symbol": native,
+                "interval": "1m",
+                "startTime": str(_milliseconds(first)),
+                "endTime": str(_milliseconds(end)),
+                "limit": str(_ROWS),
+            },
+        )
+        rows = [_rest_candle(native, raw) for raw in _decode_rows(response.body)]
+        for candle, following in zip(rows, [*rows[1:], None], strict=True):
+            closes = candle.interval_start + MINUTE
+            known_from = known_from or max(start, candle.interval_start)
+            known_until = min(end, candle.interval_start)
+            if following is None and not _closed(closes, response):
+                continue
+            if candle.interval_start < start:
+                previous = candle
+            elif candle.interval_start < end:
+                candles.append(candle)
+            known_until = min(end, closes)
+        if len(rows) < _ROWS:
+            break
+        first = rows[-1].interval_start + MINUTE
+    return Fetched(
+        candles=candles,
+        covered_start=known_from,
+        covered_end=known_until if known_from else None,
+        silence="no_data",
+        previous_close=previous.close if previous else None,
+    )
+
+
+def _closed(closes: datetime, response: Response) -> bool:
+    """The newest row may be the unfinished candle, unmarked: believe the exchange's clock before ours."""
+    return closes <= (response.server_time or response.recv_ts)
+
+
+def _decode_rows(body: bytes) -> list[msgspec.Raw]:
+    try:
+        return _rows.decode(body)
+    except msgspec.DecodeError as error:
+        raise MessageError(f"binance: the answer was not a list of candles: {error}") from error
+
+
+def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
+    try:
+        row = _row.decode(raw)
+        opened = from_milliseconds(row[0])
+    except (msgspec.DecodeError, OverflowError) as error:
+        raise MessageError(f"binance {native}: {bytes(raw)[:100]!r} was not a candle row: {error}") from error
+    return check_candle(
+        Candle(
+            native_symbol=native,
+            event_type="snapshot",
+            event_ts=None,
+            interval_start=opened,
+            is_final=None,
+            open=row[1],
+            high=row[2],
+            low=row[3],
+            close=row[4],
+            volume=row[5],
+            quote_volume=row[7],
+            trade_count=row[8],
+            payload=bytes(raw).decode(),
+        )
+    )
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)

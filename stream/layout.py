@@ -1,0 +1,88 @@
+"""Where things lie in the lake: every key is made here and taken apart here, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+Source = Literal["stream", "rest"]
+
+
+def _hour_path(hour: datetime) -> str:
+    return f"year={hour:%Y}/month={hour:%m}/day={hour:%d}/hour={hour:%H}"
+
+
+def stream_prefix(exchange: str, symbol: str, hour: datetime) -> str:
+    """The folder of one pair-hour's recorded lines."""
+    return f"bronze/stream/exchange={exchange}/symbol={symbol}/interval_minutes=1/{_hour_path(hour)}/"
+
+
+def stream_key(exchange: str, symbol: str, hour: datetime, recorder: str, segment: int, suffix: str) -> str:
+    """One recorder's segment of a pair-hour; the same segment always has the same key."""
+    return f"{stream_prefix(exchange, symbol, hour)}{recorder}-{segment:013d}{suffix}"
+
+
+def rest_prefix(exchange: str, symbol: str, hour: datetime) -> str:
+    """The folder of one pair-hour's REST answers."""
+    return f"bronze/rest/exchange={exchange}/symbol={symbol}/interval_minutes=1/{_hour_path(hour)}/"
+
+
+def rest_key(exchange: str, symbol: str, hour: datetime, number: int) -> str:
+    """The `number`-th REST answer about a pair-hour, counted from 1."""
+    return f"{rest_prefix(exchange, symbol, hour)}{number:04d}.jsonl"
+
+
+def rejected_key(exchange: str, hour: datetime, name: str) -> str:
+    """Messages and lines that were not accepted, by the hour in which they came."""
+    return f"bronze/rejected/exchange={exchange}/{_hour_path(hour)}/{name}"
+
+
+def bronze_key(exchange: str, hour: datetime, source: Source) -> str:
+    """All candles that were received about an exchange-hour, typed, sorted by symbol."""
+    return f"bronze/bronze_ohlcv_native/exchange={exchange}/{_hour_path(hour)}/{source}.parquet"
+
+
+def sessions_key(exchange: str, hour: datetime, source: Source) -> str:
+    """The `alive` and `status` lines of an exchange-hour, typed, sorted by symbol."""
+    return f"bronze/bronze_sessions/exchange={exchange}/{_hour_path(hour)}/{source}.parquet"
+
+
+def silver_prefix(exchange: str = "", symbol: str = "") -> str:
+    """The folder of all silver, of one exchange, or of one pair."""
+    prefix = "silver/fact_ohlcv/"
+    if exchange:
+        prefix += f"exchange={exchange}/"
+    if symbol:
+        prefix += f"symbol={symbol}/"
+    return prefix
+
+
+def silver_key(exchange: str, symbol: str, hour: datetime) -> str:
+    """One pair-hour's chosen candles."""
+    return f"{silver_prefix(exchange, symbol)}{_hour_path(hour)}/part.parquet"
+
+
+_SILVER = re.compile(
+    r"silver/fact_ohlcv/exchange=(?P<exchange>[^/]+)/symbol=(?P<symbol>[^/]+)/"
+    r"year=(?P<year>\d{4})/month=(?P<month>\d\d)/day=(?P<day>\d\d)/hour=(?P<hour>\d\d)/part\.parquet"
+)
+
+
+@dataclass(frozen=True, order=True)
+class PairHour:
+    """What a silver object is about."""
+
+    exchange: str
+    symbol: str
+    hour: datetime
+
+
+def parse_silver_key(key: str) -> PairHour | None:
+    """A silver key taken apart; None for any other key."""
+    found = _SILVER.fullmatch(key)
+    if found is None:
+        return None
+    year, month, day, hour = (int(found[name]) for name in ("year", "month", "day", "hour"))
+    return PairHour(found["exchange"], found["symbol"], datetime(year, month, day, hour, tzinfo=UTC))

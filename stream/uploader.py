@@ -1,0 +1,170 @@
+"""The uploader: turns sealed segments of the spool into objects of the lake, one per pair-hour, in its own thread.
+
+A segment is removed only after all of its objects are in the lake. A crash in between repeats the same objects.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import threading
+from array import array
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow
+
+from stream import layout
+from stream.backoff import delays
+from stream.clock import Clock, hour_of
+from stream.lake import Lake, in_parallel
+from stream.spool import Spool
+from stream.wire import from_milliseconds
+
+log = logging.getLogger(__name__)
+
+_LEVEL = 3
+
+
+class _Head(msgspec.Struct, gc=False):
+    """What decides where a line goes. Times stay text: their first 13 characters are the hour."""
+
+    exchange: str
+    event_type: str
+    recv_ts: str
+    symbol: str | None = None
+    interval_start: str | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
+_Place = tuple[str, str | None, str]
+
+
+class Uploader:
+    """Uploads in order, for as long as the process lives. Its failures never reach the recording."""
+
+    def __init__(
+        self, *, spool: Spool, lake: Lake, recorder: str, compression: Literal["zstd", "none"], clock: Clock
+    ) -> None:
+        self._spool = spool
+        self._lake = lake
+        self._recorder = recorder
+        self._compressed = compression == "zstd"
+        self._clock = clock
+        self._news = threading.Event()
+        self._finishing = False
+        self._abandoned = threading.Event()
+        # A daemon: a store that does not answer must not hold up the end of the process.
+        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with what earlier processes left behind."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is a newly sealed segment."""
+        self._news.set()
+
+    def finish(self, timeout: float) -> bool:
+        """Upload what is sealed and stop; False when that takes longer than `timeout` wall seconds."""
+        self._finishing = True
+        self.wake()
+        self._thread.join(timeout)
+        self._abandoned.set()
+        return not self._spool.sealed()
+
+    def upload(self, segment: Path) -> None:
+        """One segment → its objects; then it is removed."""
+        with segment.open("rb") as file:
+            if segment.stat().st_size:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    self._put_all(content, int(segment.stem))
+        self._spool.remove(segment)
+
+    def _put_all(self, content: mmap.mmap, segment: int) -> None:
+        suffix = ".jsonl.zst" if self._compressed else ".jsonl"
+        places = split(content, recorder=self._recorder, segment=segment, suffix=suffix)
+
+        def put(key: str) -> None:
+            body = b"".join(lines(content, places[key]))
+            self._lake.put(key, compress(body) if key.endswith(".zst") else body)
+
+        in_parallel(put, sorted(places))
+
+    def _run(self) -> None:
+        failing: Iterator[float] | None = None
+        while not self._abandoned.is_set():
+            waiting = self._spool.sealed()
+            if not waiting:
+                if self._finishing:
+                    return
+                self._news.wait()
+                self._news.clear()
+                continue
+            try:
+                self.upload(waiting[0])
+            except Exception as error:  # noqa: BLE001  # whatever it was, the segment is still here: try again
+                if failing is None:
+                    failing = delays(1, 60)
+                    log.error("uploads wait, recording goes on: %s", error)  # noqa: TRY400  # a sentence, no trace
+                self._abandoned.wait(self._clock.wall_seconds(next(failing)))
+            else:
+                if failing is not None:
+                    failing = None
+                    log.info("uploads work again; %d segments to catch up", len(waiting) - 1)
+
+
+def split(content: bytes | mmap.mmap, *, recorder: str, segment: int, suffix: str) -> dict[str, array[int]]:
+    """A segment → the objects that it becomes: key → start and end of each line that belongs there.
+
+    Only positions are kept, because a segment may be larger than what should be held in memory.
+    """
+    places: dict[_Place, array[int]] = {}
+    start = 0
+    while start < len(content):
+        end = content.find(b"\n", start) + 1 or len(content)
+        place = _place(content[start:end])
+        if place not in places:
+            places[place] = array("Q")
+        places[place].extend((start, end))
+        start = end
+    return {_key(place, recorder, segment, suffix): spans for place, spans in places.items()}
+
+
+def lines(content: bytes | mmap.mmap, spans: array[int]) -> Iterator[bytes]:
+    """The lines at these positions."""
+    return (content[start:end] for start, end in zip(spans[::2], spans[1::2], strict=True))
+
+
+def compress(body: bytes) -> bytes:
+    """One zstd frame; the same bytes for the same body."""
+    compressed: bytes = pyarrow.Codec("zstd", _LEVEL).compress(body, asbytes=True)
+    return compressed
+
+
+_DAMAGED: _Place = ("", None, "")
+
+
+def _place(line: bytes) -> _Place:
+    """Exchange, symbol (None for rejected messages) and hour, as text."""
+    try:
+        head = _head.decode(line)
+    except msgspec.DecodeError:
+        return _DAMAGED
+    if head.event_type == "rejected":
+        return (head.exchange, None, head.recv_ts[:13])
+    return (head.exchange, head.symbol, (head.interval_start or head.recv_ts)[:13]) if head.symbol else _DAMAGED
+
+
+def _key(place: _Place, recorder: str, segment: int, suffix: str) -> str:
+    exchange, symbol, hour_text = place
+    if place == _DAMAGED:  # the disk gave back something else than was written
+        hour = hour_of(from_milliseconds(segment))
+        return layout.rejected_key("unknown", hour, f"{recorder}-{segment:013d}-damaged.txt")
+    hour = datetime.fromisoformat(f"{hour_text}:00+00:00")
+    if symbol is None:
+        return layout.rejected_key(exchange, hour, f"{recorder}-{segment:013d}.jsonl")
+    return layout.stream_key(exchange, symbol, hour, recorder, segment, suffix)

@@ -1,0 +1,279 @@
+"""One suite for every exchange: registry × payloads. A new exchange adds a module, a line, a folder, and no test code."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream import exchanges
+from stream.errors import MessageError
+from stream.wire import (
+    MINUTE,
+    Candle,
+    Exchange,
+    Fetched,
+    Notice,
+    Refused,
+    Request,
+    Response,
+    Subscribed,
+)
+
+PAYLOADS = Path(__file__).parent / "payloads"
+FILES = sorted(PAYLOADS.glob("*/*/*.json"))
+
+
+def about(exchange: str) -> dict[str, Any]:
+    """What the exchange's payloads are about."""
+    found: dict[str, Any] = json.loads((PAYLOADS / exchange / "about.json").read_text())
+    return found
+
+
+def response(exchange: str, file: Path, status: int = 200) -> Response:
+    """The payload as an answer, received when the recording says."""
+    when = datetime.fromisoformat(about(exchange)["server_time"])
+    return Response(status=status, body=file.read_bytes(), server_time=when, recv_ts=when)
+
+
+def answer(module: Exchange, file: Path, start: datetime, end: datetime) -> tuple[list[Request], Fetched]:
+    """Drives the dialogue with one body for every request."""
+    dialogue = module.fetch_candles(about(module.ID)["symbol"], start, end)
+    asked = [next(dialogue)]
+    try:
+        while True:
+            asked.append(dialogue.send(response(module.ID, file)))
+    except StopIteration as done:
+        return asked, done.value
+
+
+def test_registry_equals_the_files() -> None:
+    """File name = id = key; a module that nobody registered would be dead code."""
+    folder = Path(exchanges.__file__).parent
+    modules = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    assert modules == set(exchanges.EXCHANGES) == {module.ID for module in exchanges.EXCHANGES.values()}
+    assert modules == {file.parent.name for file in PAYLOADS.glob("*/about.json")}
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name == "ws"], ids=lambda f: f"{f.parts[-3]}-{f.stem}")
+def test_every_message_becomes_what_its_name_says(file: Path) -> None:
+    """Candles, acknowledgements, refusals, notices, and silence are told apart."""
+    records = exchanges.EXCHANGES[file.parts[-3]].parse_message(file.read_bytes())
+    kind = {"candle": Candle, "ack": Subscribed, "refused": Refused, "notice": Notice}
+    name = file.stem.partition("_")[0]
+    if name == "silent":
+        assert records == []
+    else:
+        assert records
+        assert all(isinstance(record, kind[name]) for record in records)
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_stream_and_rest_give_the_same_candle(id_: str) -> None:
+    """The same minute, over the socket and over REST, is the same record, apart from how it was received."""
+    module, minute = exchanges.EXCHANGES[id_], datetime.fromisoformat(about(id_)["minute"])
+    (streamed,) = module.parse_message((PAYLOADS / id_ / "ws" / "candle_final.json").read_text())
+    _, fetched = answer(module, PAYLOADS / id_ / "rest" / "candles.json", minute, minute + MINUTE)
+    assert isinstance(streamed, Candle)
+    ways = {"event_type": "update", "event_ts": None, "is_final": None, "payload": ""}
+    assert [msgspec.structs.replace(one, **ways) for one in fetched.candles] == [
+        msgspec.structs.replace(streamed, **ways)
+    ]
+    assert streamed.native_symbol == module.native_symbol(about(id_)["symbol"])
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_each_candle_carries_its_own_element_verbatim(id_: str) -> None:
+    """The payload is the candle's part of the message, byte for byte, and no other candle's."""
+    module = exchanges.EXCHANGES[id_]
+    for file in (PAYLOADS / id_ / "ws").glob("candle_*.json"):
+        candles = [one for one in module.parse_message(file.read_bytes()) if isinstance(one, Candle)]
+        for candle in candles:
+            assert candle.payload in file.read_text()
+        assert len({candle.payload for candle in candles}) == len(candles)
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_final_flag_is_the_exchanges_or_absent(id_: str) -> None:
+    """Where the stream flags finished candles, both values occur; where not, is_final is None and never guessed."""
+    module = exchanges.EXCHANGES[id_]
+    flags = {
+        record.is_final
+        for file in (PAYLOADS / id_ / "ws").glob("candle_*.json")
+        for record in module.parse_message(file.read_bytes())
+        if isinstance(record, Candle)
+    }
+    assert flags == ({True, False} if module.FLAGS_FINAL else {None})
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_rest_leaves_the_unfinished_row_out(id_: str) -> None:
+    """The newest row is still open at the moment of the recording: it is not handed on, and nothing outside the range."""
+    minute = datetime.fromisoformat(about(id_)["minute"])
+    module = exchanges.EXCHANGES[id_]
+    _, fetched = answer(module, PAYLOADS / id_ / "rest" / "candles.json", minute, minute + timedelta(hours=1))
+    now = datetime.fromisoformat(about(id_)["server_time"])
+    assert fetched.candles
+    assert all(minute <= one.interval_start and one.interval_start + MINUTE <= now for one in fetched.candles)
+    assert fetched.covered_start == minute
+    assert fetched.covered_end == fetched.candles[-1].interval_start + MINUTE
+    assert fetched.previous_close is not None
+
+
+@pytest.mark.parametrize(
+    "file",
+    [f for f in FILES if f.parent.name == "rest" and f.stem.startswith("refused")],
+    ids=lambda f: f"{f.parts[-3]}-{f.stem}",
+)
+def test_refusals_are_understood(file: Path) -> None:
+    """Waiting, trying again, an unknown pair: told apart by status and body, also inside a 200."""
+    *kind, status = file.stem.removeprefix("refused_").split("_")
+    refusal = exchanges.EXCHANGES[file.parts[-3]].refusal(response(file.parts[-3], file, int(status)))
+    assert refusal is not None
+    assert refusal.kind == "_".join(kind)
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_good_answers_are_not_refused(id_: str) -> None:
+    """A list of candles is an answer."""
+    assert exchanges.EXCHANGES[id_].refusal(response(id_, PAYLOADS / id_ / "rest" / "candles.json")) is None
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_instruments_speak_canonically(id_: str) -> None:
+    """The list gives BASE-QUOTE in capitals, and the native spelling is what the module itself would write."""
+    module = exchanges.EXCHANGES[id_]
+    listed = module.parse_instruments((PAYLOADS / id_ / "rest" / "instruments.json").read_bytes())
+    assert "BTC-USDT" in {one.symbol for one in listed}
+    assert all(module.native_symbol(one.symbol) == one.native_symbol for one in listed)
+    assert all(one.symbol == one.symbol.upper() and one.symbol.count("-") == 1 for one in listed)
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "42",
+        '"x"',
+        "{}",
+        '{"channel":"book","data":[{}]}',
+        '{"e":"kline","s":"X","k":{}}',
+        b"\xff\xfe",
+    ],
+)
+def test_garbage_is_refused(id_: str, text: str | bytes) -> None:
+    """What is not understood raises, so that it is kept; it never becomes an empty list."""
+    with pytest.raises(MessageError):
+        exchanges.EXCHANGES[id_].parse_message(text)
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+@pytest.mark.parametrize("body", [b"", b"{", b'{"error":[],"result":{}}', b'[["x"]]', b'{"a":1}'])
+def test_broken_rest_bodies_are_refused(id_: str, body: bytes) -> None:
+    """A truncated or foreign body is an error: it never means "no data"."""
+    module = exchanges.EXCHANGES[id_]
+    minute = datetime.fromisoformat(about(id_)["minute"])
+    dialogue = module.fetch_candles("BTC-USDT", minute, minute + MINUTE)
+    next(dialogue)
+    whole = response(id_, PAYLOADS / id_ / "rest" / "candles.json")
+    broken = msgspec.structs.replace(whole, body=body)
+    if module.refusal(broken) is None:
+        with pytest.raises(MessageError):
+            dialogue.send(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (("high", 1.0), "cannot be one candle"),
+        (("volume", -1.0), "not a quantity"),
+        (("close", float("nan")), "cannot be one candle"),
+        (("interval_start", datetime.fromisoformat("2025-11-10T12:20:15Z")), "not on the minute"),
+    ],
+)
+def test_impossible_candles_are_refused(change: tuple[str, Any], names: str) -> None:
+    """Swapped columns, negative volume, no number, off the minute: named, not rounded."""
+    from stream.wire import check_candle
+
+    (candle,) = exchanges.EXCHANGES["kraken"].parse_message((PAYLOADS / "kraken/ws/candle_final.json").read_bytes())
+    assert isinstance(candle, Candle)
+    with pytest.raises(MessageError, match=names):
+        check_candle(msgspec.structs.replace(candle, **dict([change])))
+
+
+def test_other_intervals_are_refused() -> None:
+    """Only 1-minute candles are recorded; another interval under the same symbol would corrupt them."""
+    text = (PAYLOADS / "binance/ws/candle_final.json").read_text().replace('"i":"1m"', '"i":"1h"')
+    with pytest.raises(MessageError, match="1h"):
+        exchanges.EXCHANGES["binance"].parse_message(text)
+    text = (PAYLOADS / "kraken/ws/candle_final.json").read_text().replace('"interval":1', '"interval":5')
+    with pytest.raises(MessageError, match="5"):
+        exchanges.EXCHANGES["kraken"].parse_message(text)
+
+
+def test_docstring_payloads_parse() -> None:
+    """The message in a parser's docstring is a real one: it goes through that parser."""
+    for module in exchanges.EXCHANGES.values():
+        text = module.parse_message.__doc__ or ""
+        message = "".join(line.strip() for line in text[text.index("{") : text.rindex("}") + 1].splitlines())
+        assert any(isinstance(record, Candle) for record in module.parse_message(message))
+
+
+def test_subscriptions_name_every_pair() -> None:
+    """What is sent names all pairs, in the exchange's spelling, and can be taken back."""
+    for module in exchanges.EXCHANGES.values():
+        natives = [module.native_symbol(symbol) for symbol in ("BTC-USDT", "1000SATS-USDT")]
+        for text in (module.subscribe(natives, 7), module.unsubscribe(natives, 7)):
+            assert all(native.lower() in text.lower() for native in natives)
+            assert 7 in json.loads(text).values()
+
+
+def test_binance_pages_until_the_last_short_page() -> None:
+    """A range longer than a page is asked for page by page, without a row lost or doubled at the seams."""
+    module = exchanges.EXCHANGES["binance"]
+    start = datetime.fromisoformat("2025-11-10T00:00:00Z")
+    end = start + 2500 * MINUTE
+    dialogue = module.fetch_candles("BTC-USDT", start, end)
+    request, pages = next(dialogue), 0
+    try:
+        while True:
+            first, last = int(request.query["startTime"]), int(request.query["endTime"])
+            opened = range(first, last + 1, 60_000)[: int(request.query["limit"])]
+            rows = [[t, "1", "2", "1", "1.5", "3", t + 59_999, "4.5", 2, "0", "0", "0"] for t in opened]
+            pages += 1
+            body = json.dumps(rows).encode()
+            request = dialogue.send(Response(status=200, body=body, server_time=None, recv_ts=end + timedelta(days=1)))
+    except StopIteration as done:
+        fetched: Fetched = done.value
+    assert pages == 3
+    assert [one.interval_start for one in fetched.candles] == [start + n * MINUTE for n in range(2500)]
+
+
+def test_kraken_rebuilds_old_minutes_from_trades() -> None:
+    """Minutes older than the 720 rows are asked for as trades, page by page, until one lies after the range."""
+    module = exchanges.EXCHANGES["kraken"]
+    trades = PAYLOADS / "kraken" / "rest" / "trades.json"
+    times = [row[2] for row in json.loads(trades.read_text())["result"]["XBTUSDT"]]
+    start = datetime.fromisoformat("2025-11-10T17:30:00Z")
+    end = start + timedelta(minutes=20)
+    dialogue = module.fetch_candles("BTC-USDT", start, end)
+    late = datetime.fromisoformat("2025-11-12T00:00:00Z")
+    rows = {"error": [], "result": {"XBTUSDT": [[1762905600, "1", "1", "1", "1", "1", "1", 1]], "last": 1762905600}}
+    assert next(dialogue).path == "/0/public/OHLC"
+    newest = Response(status=200, body=json.dumps(rows).encode(), server_time=late, recv_ts=late)
+    assert dialogue.send(newest).path == "/0/public/Trades"
+    with pytest.raises(StopIteration) as done:
+        dialogue.send(Response(status=200, body=trades.read_bytes(), server_time=late, recv_ts=late))
+    fetched: Fetched = done.value.value
+    expected = [t for t in times if start.timestamp() <= t < end.timestamp()]
+    assert len(fetched.trades) == len(expected)
+    assert (fetched.silence, fetched.covered_start, fetched.covered_end) == ("no_trade", start, end)
+    assert fetched.previous_close is not None
