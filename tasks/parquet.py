@@ -1,0 +1,71 @@
+"""Parquet in the lake: the same table always becomes the same bytes, and says in its footer what it was made from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stream.errors import LakeError
+from stream.lake import Lake
+
+_KEY = b"klines"
+_TAIL = 64 * 1024
+
+
+def encode(table: pa.Table, facts: dict[str, Any]) -> bytes:
+    """The table as a Parquet file, with `facts` (JSON) in its footer."""
+    sink = pa.BufferOutputStream()
+    with writer(sink, table.schema, facts) as out:
+        out.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def writer(sink: object, schema: pa.Schema, facts: dict[str, Any]) -> pq.ParquetWriter:
+    """A Parquet writer with our settings: for files that are written in parts."""
+    footer = {_KEY: json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()}
+    return pq.ParquetWriter(sink, schema.with_metadata(footer), compression="zstd")
+
+
+def facts(lake: Lake, key: str) -> dict[str, Any] | None:
+    """What the footer of an object says it was made from; None where there is no object.
+
+    Reads the end of the object only. LakeError when what is there is not a Parquet file of ours.
+    """
+    for size in (_TAIL, 16 * _TAIL, 1024 * _TAIL):
+        tail = lake.tail(key, size)
+        if tail is None:
+            return None
+        try:
+            metadata = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
+        except pa.ArrowInvalid as error:
+            if len(tail) == size:
+                continue
+            raise LakeError(
+                f"{lake.root}/{key} is not a readable Parquet file ({error}). Remove it: the next run makes it anew."
+            ) from error
+        found: dict[str, Any] = json.loads(metadata.get(_KEY, b"{}"))
+        return found
+    raise LakeError(f"{lake.root}/{key}: the Parquet footer is longer than {1024 * _TAIL} bytes; remove the object.")
+
+
+def read(lake: Lake, key: str) -> tuple[pa.Table, dict[str, Any]]:
+    """The whole table and the facts in its footer."""
+    try:
+        table = pq.read_table(pa.BufferReader(lake.get(key)))
+    except pa.ArrowInvalid as error:
+        raise LakeError(
+            f"{lake.root}/{key} is not a readable Parquet file ({error}). Remove it: the next run makes it anew."
+        ) from error
+    return table.replace_schema_metadata(None), json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+
+
+def frame(table: pa.Table) -> pl.DataFrame:
+    """Arrow → Polars."""
+    found = pl.from_arrow(table)
+    assert isinstance(found, pl.DataFrame)
+    return found

@@ -1,0 +1,142 @@
+"""One exchange-hour of REST: asks for what the stream did not finish, keeps the answers as JSONL and Parquet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from stream import bronze, layout
+from stream.clock import Clock
+from stream.errors import RestError
+from stream.lake import Lake, Stored, in_parallel
+from stream.wire import MINUTE, Fetched
+from tasks import choose, duck, evidence, parquet, stream_hour, trades
+from tasks.schemas import BRONZE, SESSIONS
+
+Ask = Callable[[str, datetime, datetime], Fetched]
+"""(symbol, start, end) → what REST knows of that range; RestError when it cannot be had."""
+
+HOUR = timedelta(hours=1)
+log = logging.getLogger(__name__)
+
+
+def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> bool:
+    """The Parquet exists, was made from the answers that there are, after looking at the lines that there are."""
+    facts = parquet.facts(lake, layout.bronze_key(exchange, hour, "rest"))
+    if facts is None:
+        return False
+    lines = evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour))
+    answers = evidence.fingerprints(evidence.answered(lake, exchange, symbols, hour))
+    return all(
+        facts["stream"].get(symbol) == lines[symbol] and facts["evidence"].get(symbol) == answers[symbol]
+        for symbol in symbols
+    )
+
+
+def make(
+    lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, ask: Ask, clock: Clock, *, again: bool = False
+) -> list[str]:
+    """Asks and writes; returns a sentence per pair that could not be asked about.
+
+    What was answered before is not asked again, unless `again`: then minutes that are still missing are.
+    """
+    stream, _ = stream_hour.finished(lake, exchange, hour)
+    objects = evidence.answered(lake, exchange, symbols, hour)
+    rest, answers = _parsed(lake, objects)
+    gaps = choose.unfinished(symbols, hour, pl.concat([stream, rest]) if again else stream)
+    asked = _asked(answers) if not again else {}
+
+    def fetch(gap: tuple[str, datetime, datetime]) -> str | None:
+        symbol, first, last = gap
+        return _fetch(lake, exchange, symbol, hour, (first, last + MINUTE), objects[symbol], ask, clock)
+
+    wanted = [gap for gap in gaps.iter_rows() if not _covers(asked.get(gap[0], []), gap[1], gap[2])]
+    failures = [failure for failure in in_parallel(fetch, wanted) if failure]
+    if wanted:
+        objects = evidence.answered(lake, exchange, symbols, hour)
+        rest, answers = _parsed(lake, objects)
+    facts = {
+        "stream": evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour)),
+        "evidence": evidence.fingerprints(objects),
+    }
+    lake.put(layout.sessions_key(exchange, hour, "rest"), parquet.encode(answers.to_arrow().cast(SESSIONS), facts))
+    lake.put(layout.bronze_key(exchange, hour, "rest"), parquet.encode(rest.to_arrow().cast(BRONZE), facts))
+    return failures
+
+
+def _fetch(
+    lake: Lake,
+    exchange: str,
+    symbol: str,
+    hour: datetime,
+    span: tuple[datetime, datetime],
+    earlier: list[Stored],
+    ask: Ask,
+    clock: Clock,
+) -> str | None:
+    """One pair: ask, and keep what was answered as one object. The sentence when it could not be asked."""
+    try:
+        fetched = ask(symbol, *span)
+    except RestError as error:
+        log.warning("REST, %s %s, hour %s: %s", exchange, symbol, f"{hour:%Y-%m-%dT%H}", error)
+        return f"{exchange} {symbol}: {error}"
+    data = _encode(exchange, symbol, span, fetched, clock.now())
+    number = len(earlier) + 1
+    while not lake.create(layout.rest_key(exchange, symbol, hour, number), data):
+        number += 1  # another worker was first; its answer is evidence as well as ours
+    return None
+
+
+def _encode(exchange: str, symbol: str, span: tuple[datetime, datetime], fetched: Fetched, recv_ts: datetime) -> bytes:
+    start, end = span
+    lines: list[bronze.Line] = [
+        bronze.candle_line(exchange, symbol, candle, recv_ts, None) for candle in fetched.candles
+    ]
+    lines += [bronze.trade_line(exchange, symbol, trade, recv_ts, None) for trade in fetched.trades]
+    lines.append(
+        bronze.StatusLine(
+            exchange=exchange,
+            symbol=symbol,
+            native_symbol="",
+            recv_ts=recv_ts,
+            conn=None,
+            status="answered",
+            detail=f"{len(fetched.candles)} candles, {len(fetched.trades)} trades",
+            asked_start=start,
+            asked_end=end,
+            covered_start=fetched.covered_start,
+            covered_end=fetched.covered_end,
+            silence=fetched.silence,
+            previous_close=None if fetched.previous_close is None else bronze.number(fetched.previous_close),
+            beyond_history=fetched.beyond_history,
+        )
+    )
+    return b"".join(map(bronze.encode, lines))
+
+
+def _asked(answers: pl.DataFrame) -> dict[str, list[tuple[datetime, datetime]]]:
+    asked: dict[str, list[tuple[datetime, datetime]]] = {}
+    for symbol, start, end in answers.select("symbol", "asked_start", "asked_end").iter_rows():
+        asked.setdefault(symbol, []).append((start, end))
+    return asked
+
+
+def _covers(spans: list[tuple[datetime, datetime]], first: datetime, last: datetime) -> bool:
+    return any(start <= first and last < end for start, end in spans)
+
+
+def _parsed(lake: Lake, objects: dict[str, list[Stored]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The answers in these objects: candles (schema BRONZE; built here where trades were sent) and `answered` lines."""
+    keys = [one.key for found in objects.values() for one in found]
+    if not keys:
+        return parquet.frame(BRONZE.empty_table()), parquet.frame(SESSIONS.empty_table())
+    with lake.local(keys) as paths, duck.open_memory() as connection:
+        lines = parquet.frame(duck.read_answers(connection, paths))
+    sent = lines.filter(pl.col("event_type") == "snapshot")
+    built = trades.candles(lines.filter(pl.col("event_type") == "trade"))
+    answered = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"})
+    candles = pl.concat([sent.select(BRONZE.names), built.select(BRONZE.names)])
+    return candles.sort("symbol", "interval_start", "ingestion_ts", "close"), answered.select(SESSIONS.names)
