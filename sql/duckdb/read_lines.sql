@@ -45,6 +45,7 @@ SELECT
 FROM read_json(
     $files,
     format = 'newline_delimited',
+    hive_partitioning = false,  -- else the folder's names would replace the line's own words
     maximum_object_size = 8388608,
     columns = {
         exchange: 'VARCHAR', symbol: 'VARCHAR', interval_minutes: 'INTEGER', event_type: 'VARCHAR',

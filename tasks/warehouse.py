@@ -1,0 +1,245 @@
+"""The warehouse: our tables in Postgres. Publishes hours of candles so that nobody ever reads half of one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import msgspec
+import psycopg
+import pyarrow as pa
+import stamina
+from psycopg.sql import SQL, Composable, Identifier
+
+import sql
+from stream.errors import WarehouseError
+from stream.settings import WarehouseSettings
+from tasks import embedded, postgres, rows, schemas
+from tasks.completeness import Completeness
+
+Published = Literal["unchanged", "attached", "swapped", "replaced"]
+"""What a publish did: nothing; a new hour; a changed hour in place of the old; the same, row by row beside readers."""
+
+_HOUR = timedelta(hours=1)
+_LOCKS = 0x6B6C696E  # "klin": keeps our advisory locks apart from other programs'
+_SCHEMA_LOCK = 0  # an hour's lock is its number since 1970
+_SWAP_ATTEMPTS = 3
+
+_Result = TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
+
+
+def address(settings: WarehouseSettings) -> str:
+    """The connection string to hand to other programs, without the password; starts the embedded server."""
+    dsn = embedded.keep(Path(settings.data_dir)) if settings.dsn == "embedded" else settings.dsn
+    return postgres.without_password(dsn)
+
+
+@contextmanager
+def connect(settings: WarehouseSettings) -> Iterator[Warehouse]:
+    """A session with the warehouse. The embedded server is started, and initialised, when it was not."""
+    is_embedded = settings.dsn == "embedded"
+    dsn = embedded.keep(Path(settings.data_dir)) if is_embedded else settings.dsn
+    with postgres.session(dsn) as (connection, place):
+        warehouse = Warehouse(connection, place, settings.lock_timeout_seconds)
+        if is_embedded and not warehouse.is_initialised():
+            warehouse.init()
+        yield warehouse
+
+
+def _spoken(
+    method: Callable[Concatenate[Warehouse, _Arguments], _Result],
+) -> Callable[Concatenate[Warehouse, _Arguments], _Result]:
+    """The driver's errors as sentences."""
+
+    @functools.wraps(method)
+    def spoken(self: Warehouse, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return method(self, *args, **kwargs)
+        except psycopg.Error as error:
+            raise WarehouseError(self.place.sentence(error)) from error
+
+    return spoken
+
+
+class Warehouse:
+    """One session's view of the warehouse; made by `connect`."""
+
+    def __init__(self, connection: postgres.Connection, place: postgres.Place, lock_timeout: float) -> None:
+        self.place = place
+        self._connection = connection
+        self._lock_timeout = lock_timeout
+
+    @_spoken
+    def is_initialised(self) -> bool:
+        """Whether `init` was run here."""
+        return bool(self._execute("check_schema").fetchall()[0]["initialised"])
+
+    @_spoken
+    def init(self) -> str | None:
+        """Make what is not there yet. A sentence when something optional could not be made, else None."""
+        with self._lock(_SCHEMA_LOCK):
+            with self._connection.transaction():
+                self._execute("create_schema")
+            try:
+                with self._connection.transaction():
+                    self._execute("create_reader")
+            except psycopg.errors.InsufficientPrivilege as error:
+                return (
+                    f"The role klines_reader for dashboards was not set up: {self.place.reason(error)}. "
+                    "Everything else is ready; run klines warehouse init once as a role with CREATEROLE to have it."
+                )
+        return None
+
+    @_spoken
+    def publish(self, hour: datetime, candles: pa.Table, ledger: Sequence[Completeness]) -> Published:
+        """Make the hour's candles and ledger exactly these. Readers see it wholly old or wholly new."""
+        hour = hour.astimezone(UTC)
+        _check_ledger(hour, ledger)
+        candles = rows.fit(candles, schemas.SILVER, hour, {(entry.exchange, entry.symbol) for entry in ledger})
+        with self._lock(_number(hour)):
+            attached = self._is_attached(hour)
+            if attached and set(self.ledger(hour, hour + _HOUR)) == set(ledger):
+                return "unchanged"
+            self._stage(hour, candles)
+            if attached:
+                return self._replace(hour, ledger)
+            with self._connection.transaction():
+                self._execute("attach_stage", **_names(hour), start=hour, end=hour + _HOUR)
+                self._write_ledger(hour, ledger)
+            return "attached"
+
+    @_spoken
+    def publish_bars(self, hour: datetime, bars: Mapping[str, pa.Table], hashes: Mapping[tuple[str, str], str]) -> bool:
+        """Make the larger candles of these pairs' hour, by length (`5m`, ...). `hashes`: each pair's content_hash that
+        they were made from. False, and nothing done, when the hour was published with other content meanwhile."""
+        hour = hour.astimezone(UTC)
+        fitted = {length: rows.fit(table, rows.BARS, hour, set(hashes)) for length, table in bars.items()}
+        pairs = msgspec.json.encode(
+            [
+                {"exchange": exchange, "symbol": symbol, "content_hash": digest}
+                for (exchange, symbol), digest in hashes.items()
+            ]
+        ).decode()
+        with self._lock(_number(hour)), self._connection.transaction() as transaction:
+            if self._execute("claim_bars", hour=hour, hashes=pairs).rowcount != len(hashes):
+                raise psycopg.Rollback(transaction)
+            for length, table in fitted.items():
+                name = Identifier("gold", f"ohlcv_{length}")
+                self._execute("delete_bars", bars=name, hashes=pairs, start=hour, end=hour + _HOUR)
+                self._copy("copy_bars", table, bars=name)
+            return True
+        return False
+
+    @_spoken
+    def ledger(self, since: datetime, until: datetime) -> list[Completeness]:
+        """The published entries of the hours `since <= hour < until`, by hour, exchange and symbol."""
+        found = self._execute("read_ledger", since=since, until=until).fetchall()
+        return msgspec.convert(found, list[Completeness])
+
+    @_spoken
+    def latest(self, hours: int) -> list[Completeness]:
+        """The ledger of the latest `hours` published hours, oldest first."""
+        return msgspec.convert(self._execute("read_latest", hours=hours).fetchall(), list[Completeness])
+
+    @_spoken
+    def count_candles(self, since: datetime, until: datetime) -> int:
+        """How many candles there are with `since <= interval_start < until`."""
+        return int(self._execute("count_candles", since=since, until=until).fetchall()[0]["candles"])
+
+    @_spoken
+    def hashes(self, hour: datetime) -> dict[tuple[str, str], tuple[str, str | None]]:
+        """(exchange, symbol) → the published content_hash, and the one that the larger candles were made from."""
+        found = self._execute("read_hashes", hour=hour).fetchall()
+        return {(row["exchange"], row["symbol"]): (row["content_hash"], row["bars_hash"]) for row in found}
+
+    def _is_attached(self, hour: datetime) -> bool:
+        return bool(self._execute("find_partition", partition=f"silver.{_name(hour)}").fetchall()[0]["attached"])
+
+    def _stage(self, hour: datetime, candles: pa.Table) -> None:
+        """Load the candles beside the partition, and make sure that all of them arrived."""
+        stage = _names(hour)["stage"]
+        with self._connection.transaction():
+            self._execute("create_stage", stage=stage, start=hour, end=hour + _HOUR)
+            self._copy("copy_stage", candles, stage=stage)
+            arrived, sent = self._execute("summarize_stage", stage=stage).fetchall()[0], rows.summary(candles)
+            if arrived != sent:
+                raise WarehouseError(
+                    f"Of the hour {hour:%Y-%m-%dT%H} {sent} was sent to Postgres at {self.place.address}, "
+                    f"but {arrived} arrived. The hour was not published; run it again."
+                )
+
+    def _replace(self, hour: datetime, ledger: Sequence[Completeness]) -> Published:
+        """Put the stage in the old partition's place, or, if readers do not let go of that, its rows."""
+        names = _names(hour)
+        milliseconds = max(1, round(self._lock_timeout * 1000))  # 0 would wait for ever
+        busy = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+        attempts = stamina.retry_context(
+            on=busy, attempts=_SWAP_ATTEMPTS, timeout=None, wait_initial=0.1, wait_jitter=0.2
+        )
+        try:
+            for attempt in attempts:
+                with attempt, self._connection.transaction():
+                    self._execute("detach_partition", partition=names["partition"], milliseconds=milliseconds)
+                    self._execute("attach_stage", **names, start=hour, end=hour + _HOUR)
+                    self._write_ledger(hour, ledger)
+            return "swapped"
+        except busy:
+            with self._connection.transaction():
+                self._execute("replace_rows", stage=names["stage"], partition=names["partition"])
+                self._write_ledger(hour, ledger)
+            return "replaced"
+
+    def _write_ledger(self, hour: datetime, ledger: Sequence[Completeness]) -> None:
+        text = msgspec.json.encode(ledger).decode()
+        self._execute("write_ledger", start=hour, end=hour + _HOUR, ledger=text)
+
+    def _execute(self, name: str, /, **values: Any) -> psycopg.Cursor[dict[str, Any]]:
+        """Run a file of sql/postgres/. Identifiers go into its brace fields, other values are bound."""
+        identifiers = {key: value for key, value in values.items() if isinstance(value, Composable)}
+        bound = {key: value for key, value in values.items() if key not in identifiers}
+        return self._connection.execute(SQL(sql.load(f"postgres/{name}")).format(**identifiers), bound or None)
+
+    def _copy(self, name: str, table: pa.Table, /, **identifiers: Composable) -> None:
+        columns = SQL(", ").join(map(Identifier, table.column_names))
+        statement = SQL(sql.load(f"postgres/{name}")).format(columns=columns, **identifiers)
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(rows.csv(table))
+
+    @contextmanager
+    def _lock(self, subject: int) -> Iterator[None]:
+        self._execute("take_lock", family=_LOCKS, subject=subject)
+        try:
+            yield
+        finally:
+            if not self._connection.broken:  # a broken session has given it back
+                self._execute("release_lock", family=_LOCKS, subject=subject)
+
+
+def _check_ledger(hour: datetime, ledger: Sequence[Completeness]) -> None:
+    pairs = {(entry.exchange, entry.symbol) for entry in ledger}
+    if len(pairs) != len(ledger) or any(entry.hour != hour for entry in ledger):
+        raise WarehouseError(
+            f"The ledger of the hour {hour:%Y-%m-%dT%H} must have one entry per pair, of that hour only."
+        )
+
+
+def _name(hour: datetime) -> str:
+    return f"fact_ohlcv_{hour:%Y%m%d_%H}"
+
+
+def _names(hour: datetime) -> dict[str, Identifier]:
+    name = _name(hour)
+    return {
+        "name": Identifier(name),
+        "partition": Identifier("silver", name),
+        "stage": Identifier("silver", f"{name}_stage"),
+    }
+
+
+def _number(hour: datetime) -> int:
+    return int(hour.timestamp()) // 3600

