@@ -22,6 +22,7 @@ from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Respon
 _ATTEMPTS = 4
 _LONGEST_WAIT = 60.0
 """Seconds of the clock. An exchange that asks for more (a ban) is left alone for this run."""
+stamina.instrumentation.set_on_retry_hooks([])  # one line per incident, ours, not one per attempt
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 
 
@@ -31,6 +32,13 @@ class _Again(RestError):
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
+
+
+@contextmanager
+def open_rest(exchange: Exchange, rest_url: str, clock: Clock) -> Iterator[RestClient]:
+    """A client of the exchange's REST interface; connects when it is asked something."""
+    with httpx.Client(timeout=_TIMEOUT) as http:
+        yield RestClient(exchange, rest_url, clock, http)
 
 
 class RestClient:
@@ -104,7 +112,7 @@ class RestClient:
     def _ask_once(self, request: Request) -> Response:
         with self._pace:
             self._clock.pause(1.0 / self._exchange.REST.requests_per_second)
-        answer = self._http.get(f"{self._url}{request.path}", params=request.query, timeout=_TIMEOUT)
+        answer = self._http.get(f"{self._url}{request.path}", params=request.query)
         response = Response(
             status=answer.status_code,
             body=answer.content,

@@ -69,7 +69,7 @@ def without_password(dsn: str) -> str:
     """The same connection string, for showing; WarehouseError when it is none."""
     password = place(dsn).password
     if "://" not in dsn:
-        return make_conninfo(dsn, password=None)
+        return make_conninfo(**{key: str(value) for key, value in conninfo_to_dict(dsn).items() if key != "password"})
     return dsn.replace(f":{quote(password, safe='')}@", "@").replace(f":{password}@", "@") if password else dsn
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -67,3 +68,26 @@ def warehouse_settings(server: str, template: str, tmp_path: Path) -> Iterator[W
             dsn=make_conninfo(server, dbname=name), data_dir=str(tmp_path / "postgres"), lock_timeout_seconds=0.3
         )
         admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a real S3 server with the bucket klines-rehearsal, credentials in the environment."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    fake = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    kept = {name: os.environ.get(name) for name in fake}
+    os.environ.update(fake)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="klines-rehearsal")
+    yield f"http://{host}:{port}"
+    server.stop()
+    for name, value in kept.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value

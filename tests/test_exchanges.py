@@ -1,4 +1,4 @@
-"""One suite for every exchange: registry × payloads. A new exchange adds a module, a line, a folder, and no test code."""
+"""One suite for every exchange. A new one adds a module, a line in the registry, a folder, and no test code."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_final_flag_is_the_exchanges_or_absent(id_: str) -> None:
 
 @pytest.mark.parametrize("id_", exchanges.EXCHANGES)
 def test_rest_leaves_the_unfinished_row_out(id_: str) -> None:
-    """The newest row is still open at the moment of the recording: it is not handed on, and nothing outside the range."""
+    """The newest row is still open at the moment of the recording: it is not handed on, nor is anything outside."""
     minute = datetime.fromisoformat(about(id_)["minute"])
     module = exchanges.EXCHANGES[id_]
     _, fetched = answer(module, PAYLOADS / id_ / "rest" / "candles.json", minute, minute + timedelta(hours=1))

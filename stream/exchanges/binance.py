@@ -6,6 +6,7 @@ Source: binance-spot-api-docs, web-socket-streams.md and rest-api.md (2026-07).
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 import msgspec
 
@@ -231,7 +232,7 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
             },
         )
         rows = [_rest_candle(native, raw) for raw in _decode_rows(response.body)]
-        for candle, following in zip(rows, [*rows[1:], None], strict=True):
+        for candle, following in zip_longest(rows, rows[1:]):
             closes = candle.interval_start + MINUTE
             known_from = known_from or max(start, candle.interval_start)
             known_until = min(end, candle.interval_start)

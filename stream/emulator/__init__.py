@@ -1,0 +1,5 @@
+"""The exchange emulator: Binance's, Binance.US's and Kraken's wire formats on loopback, in simulated time, with faults.
+
+It shares no code with `stream.exchanges`: what that parses, this writes from the exchanges' documents, so that one
+tests the other. Entry: `Emulator` and `run` in `stream.emulator.server`.
+"""

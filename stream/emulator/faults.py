@@ -1,0 +1,91 @@
+"""What goes wrong, by option: every decision is a function of the seed and the name of the thing, so a run replays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from stream.emulator.bar import Bar
+from stream.emulator.chance import chance
+from stream.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """Something that happens to a pair's subscribers, `sent` seconds after the minute began.
+
+    A candle says that it was made at `stamped`; it is later than that when it was held up. `garbage` is a text that
+    nobody can read, `cut` is the end of every connection that is subscribed to the pair.
+    """
+
+    sent: float
+    stamped: float
+    kind: Literal["candle", "garbage", "cut"]
+    bar: Bar | None = None
+    closing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Probabilities, all 0 unless said otherwise."""
+
+    seed: int = 0
+    disconnects: float = 0.0
+    """Per connection and minute: it is cut in mid-minute."""
+    lost_finals: float = 0.0
+    """Per pair and minute: the finished candle is not sent. Where no flag tells, the connection goes with it."""
+    late_finals: float = 0.0
+    """Per pair and minute: it is sent after the minute, 3 to 20 s with a flag, less than 3 s without."""
+    duplicates: float = 0.0
+    """Per message: it is sent twice."""
+    reordering: float = 0.0
+    """Per message: the pair's next message overtakes it."""
+    silent: float = 0.0
+    """Per minute of a walk: nobody trades, more often than they do not anyway."""
+    rate_limits: float = 0.0
+    """Per REST request: it is refused."""
+    garbage: float = 0.0
+    """Per pair and minute: an unreadable message."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "seed" and not 0 <= value <= 1:
+                raise SettingsError(f"The fault {field.name} = {value} is a probability: write a number from 0 to 1.")
+
+    def strikes(self, kind: str, *words: object) -> bool:
+        """Whether this fault happens to the thing of that name."""
+        probability: float = getattr(self, kind)
+        return probability > 0 and chance(self.seed, kind, *words) < probability
+
+    def draw(self, kind: str, *words: object) -> float:
+        """How hard it strikes: a number in [0, 1)."""
+        return chance(self.seed, kind, "draw", *words)
+
+
+def distort(faults: Faults, name: tuple[object, ...], planned: list[Emission], *, flags_final: bool) -> list[Emission]:
+    """What is really sent in the place of one pair's minute, in the order of sending.
+
+    Without a flag nobody can tell that the last update is missing, and an exchange that lost it on a living connection
+    would be lying: there it takes the connection along, before the minute is over.
+    """
+    sent = list(planned)
+    if sent and faults.strikes("lost_finals", *name):
+        lost = sent.pop()
+        if not flags_final:
+            sent.append(Emission(lost.sent, lost.sent, "cut"))
+    elif sent and faults.strikes("late_finals", *name):
+        draw = faults.draw("late_finals", *name)
+        late = 60 + (3 + 17 * draw if flags_final else 0.2 + 2.3 * draw)
+        sent[-1] = replace(sent[-1], sent=late, stamped=late)
+    for index in range(len(sent) - 1):
+        following = sent[index + 1]
+        if following.kind == "candle" and faults.strikes("reordering", *name, index):
+            sent[index] = replace(sent[index], sent=following.sent + 0.001)
+    for index, emission in enumerate(sent[:]):
+        if emission.kind == "candle" and faults.strikes("duplicates", *name, index):
+            sent.append(replace(emission, sent=emission.sent + 0.002))
+    if faults.strikes("garbage", *name):
+        at = 60 * faults.draw("garbage", *name)
+        sent.append(Emission(at, at, "garbage"))
+    return sorted(sent, key=lambda emission: emission.sent)

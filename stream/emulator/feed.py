@@ -1,0 +1,153 @@
+"""One exchange while it is open: its connections, and what they are sent at which moment of the simulated clock."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from websockets.asyncio.server import ServerConnection, broadcast
+
+from stream.clock import Clock, floor
+from stream.emulator.bar import MINUTE, Bar
+from stream.emulator.faults import Emission, Faults, distort
+from stream.emulator.venue import Answer, Session, Venue
+
+_BREATH = 0.005
+"""Shortest wait on the wall: what falls due meanwhile is sent together, so that a fast clock costs few wakeups."""
+_BATCH = 64
+"""Sendings between two chances for the other coroutines."""
+_HEARTBEAT = 0.05
+"""Shortest wall time between two heartbeats."""
+_GARBAGE = ('{"channel":"ohlc","type":"upd', '{"channel":"unheard_of","type":"update","data":[]}', "\x00\x01?")
+
+
+class Feed:
+    """One exchange's connections and its timetable: late it may be, but it leaves nothing out."""
+
+    def __init__(self, venue: Venue, faults: Faults, clock: Clock) -> None:
+        self.venue = venue
+        self._faults = faults
+        self._clock = clock
+        self._sessions: dict[Session, ServerConnection] = {}
+        self._spoken: set[Session] = set()
+        self._numbers = itertools.count(1)
+        self._requests = itertools.count(1)
+        self._order = itertools.count()
+        self._timetable: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._started = clock.now()
+
+    def truth(self, symbol: str, minute: datetime) -> Bar | None:
+        """The finished candle of that minute, whatever was sent of it."""
+        return self.venue.market.bar(symbol, minute)
+
+    def start(self) -> None:
+        """Opens the timetable at the minute that is now; what would have been sent before now is not."""
+        self._started = self._clock.now()
+        minute = floor(self._started, MINUTE)
+        for symbol in self.venue.symbols:
+            self._plan(symbol, minute)
+        self._begin(minute)
+
+    async def attend(self, connection: ServerConnection, target: str) -> None:
+        """One connection, from its welcome until it ends. Replies are written at once, so that no push overtakes."""
+        session = Session(next(self._numbers), target, self._clock.now())
+        self._sessions[session] = connection
+        try:
+            for text in self.venue.welcome(session):
+                broadcast([connection], text)
+            async for request in connection:
+                words = request if isinstance(request, str) else request.decode(errors="replace")
+                for answer in self.venue.reply(session, words, self._position()):
+                    broadcast([connection], answer)
+        finally:
+            self._sessions.pop(session, None)
+
+    def get(self, path: str, query: dict[str, str]) -> Answer:
+        """One REST request."""
+        if self._faults.strikes("rate_limits", self.venue.exchange, next(self._requests)):
+            return self.venue.refused()
+        return self.venue.get(path, query, self._clock.now())
+
+    async def play(self) -> None:
+        """Does what the timetable says, when it says so; it goes on being written meanwhile."""
+        for done in itertools.count(1):
+            moment, _, action = self._timetable[0]
+            wait = (moment - self._clock.now()).total_seconds()
+            if wait > 0:
+                await asyncio.sleep(max(self._clock.wall_seconds(wait), _BREATH))
+            elif done % _BATCH == 0:
+                await asyncio.sleep(0)
+            heapq.heappop(self._timetable)
+            action()
+
+    async def beat(self) -> None:
+        """Heartbeats, where the exchange has them: to every subscriber that was sent nothing since the last one."""
+        while self.venue.heartbeat is not None:
+            await asyncio.sleep(max(self._clock.wall_seconds(1), _HEARTBEAT))
+            quiet = [one for session, one in self._sessions.items() if session.channels and session not in self._spoken]
+            self._spoken.clear()
+            broadcast(quiet, self.venue.heartbeat)
+
+    def _position(self) -> datetime:
+        """Up to here everything has been sent: what a snapshot may already know."""
+        return min(self._clock.now(), self._timetable[0][0])
+
+    def _at(self, moment: datetime, action: Callable[[], None]) -> None:
+        heapq.heappush(self._timetable, (moment, next(self._order), action))
+
+    def _begin(self, minute: datetime) -> None:
+        """Plans the next minute in the course of this one, pair by pair, so that no moment has to wait for it."""
+        following = minute + MINUTE
+        self._at(following, partial(self._begin, following))
+        for place, symbol in enumerate(self.venue.symbols):
+            seconds = 50 * (place + 1) / len(self.venue.symbols)
+            self._at(minute + timedelta(seconds=seconds), partial(self._plan, symbol, following))
+        for session in self._sessions:
+            self._endanger(session, minute)
+
+    def _plan(self, symbol: str, minute: datetime) -> None:
+        bar = self.truth(symbol, minute)
+        if bar is None:
+            return
+        name = (self.venue.exchange, symbol, minute)
+        for emission in distort(self._faults, name, self.venue.planned(bar), flags_final=self.venue.flags_final):
+            moment = minute + timedelta(seconds=emission.sent)
+            if moment >= self._started:
+                self._at(moment, partial(self._emit, symbol, emission))
+
+    def _endanger(self, session: Session, minute: datetime) -> None:
+        """Whether the connection ends in this minute: by a fault, or of old age."""
+        name = (self.venue.exchange, session.number, minute)
+        if self._faults.strikes("disconnects", *name):
+            seconds = 5 + 50 * self._faults.draw("disconnects", *name)
+            self._at(minute + timedelta(seconds=seconds), partial(self._cut, session))
+        if self.venue.lifetime is not None and minute <= session.opened + self.venue.lifetime < minute + MINUTE:
+            self._at(session.opened + self.venue.lifetime, partial(self._cut, session))
+
+    def _emit(self, symbol: str, emission: Emission) -> None:
+        channel = self.venue.channel(symbol)
+        listeners = [session for session in self._sessions if channel in session.channels]
+        if not listeners:
+            return
+        if emission.kind == "cut":
+            for session in listeners:
+                self._cut(session)
+            return
+        if emission.kind == "garbage":
+            texts = dict.fromkeys(listeners, _GARBAGE[int(emission.stamped * 1000) % len(_GARBAGE)])
+        else:
+            message = self.venue.message(symbol, emission)
+            texts = {session: self.venue.framed(session, symbol, message) for session in listeners}
+        for session, text in texts.items():
+            broadcast([self._sessions[session]], text)
+        self._spoken.update(listeners)
+
+    def _cut(self, session: Session) -> None:
+        """Without a goodbye: what was not yet on its way is lost."""
+        connection = self._sessions.pop(session, None)
+        if connection is not None:
+            connection.transport.abort()

@@ -1,0 +1,85 @@
+"""What an emulated exchange must be able to do, without a socket, a clock or a fault: text in, text out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from stream.emulator.bar import EPOCH, Bar
+from stream.emulator.faults import Emission
+from stream.emulator.market import Market
+
+
+@dataclass(eq=False)
+class Session:
+    """One websocket connection, as the exchange remembers it. `channels` are kept in the order of subscription."""
+
+    number: int
+    target: str
+    opened: datetime
+    channels: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a REST request."""
+
+    body: object
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> bytes:
+        """The body as it goes over the wire."""
+        return encode(self.body).encode()
+
+
+class Venue(Protocol):
+    """One exchange: its market, its list of pairs, its words. Moments are the exchange's time."""
+
+    exchange: str
+    market: Market
+    symbols: tuple[str, ...]
+    flags_final: bool
+    lifetime: timedelta | None
+    """A connection is cut at this age."""
+    heartbeat: str | None
+    """Said every second to subscribers, when nothing else is."""
+
+    def serves(self, target: str, /) -> bool:
+        """Whether this path takes websockets."""
+
+    def welcome(self, session: Session, /) -> list[str]:
+        """What is said, or subscribed, on connecting."""
+
+    def reply(self, session: Session, text: str, now: datetime, /) -> list[str]:
+        """The answers to a client's text; the session's channels change with it."""
+
+    def channel(self, symbol: str, /) -> str:
+        """What a session has in its `channels` when it wants this pair."""
+
+    def planned(self, bar: Bar, /) -> list[Emission]:
+        """What a faultless exchange sends for this minute."""
+
+    def message(self, symbol: str, emission: Emission, /) -> str:
+        """The text of a candle."""
+
+    def framed(self, session: Session, symbol: str, message: str, /) -> str:
+        """The text as this session is sent it."""
+
+    def get(self, path: str, query: dict[str, str], now: datetime, /) -> Answer:
+        """The answer to a REST request."""
+
+    def refused(self) -> Answer:
+        """The answer to a REST request that is one too many."""
+
+
+def encode(body: object) -> str:
+    """Compact JSON, as the exchanges write it."""
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+def since_epoch(moment: datetime, unit: timedelta) -> int:
+    """Whole milliseconds, seconds, ... since the epoch."""
+    return (moment - EPOCH) // unit

@@ -1,0 +1,162 @@
+"""The `klines` command. Each command is a thin shell over one function elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import luigi.configuration
+import typer
+from rich.console import Console
+
+from stream import settings
+from stream.clock import hour_of
+from stream.errors import KlinesError, SettingsError
+from tasks import demo as rehearsal
+from tasks import hours, status_page, views, warehouse
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="1-minute crypto candles that you can trust: recorded, gap-filled, explained.",
+)
+warehouse_app = typer.Typer(no_args_is_help=True, help="Postgres.")
+app.add_typer(warehouse_app, name="warehouse")
+console = Console()
+
+
+def main() -> None:
+    """The console script: our errors are one sentence and exit code 1, never a traceback."""
+    try:
+        app()
+    except KlinesError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="Leave luigid and Postgres up until Ctrl-C.")] = False,
+    hours: Annotated[int, typer.Option(min=1, max=10, help="How many hours to rehearse.")] = 3,
+    speed: Annotated[float, typer.Option(min=1, help="Simulated seconds per second.")] = 180,
+) -> None:
+    """Rehearse the whole pipeline on this machine: emulated exchanges, recorder, Luigi, Postgres. In var/demo."""
+    rehearsal.run(Path("var/demo"), hours=hours, speed=speed, keep=keep, console=console)
+
+
+@app.command()
+def record() -> None:
+    """Record the configured pairs until SIGTERM or Ctrl-C (the same as `python -m stream`)."""
+    from stream.__main__ import main as record_main
+
+    sys.exit(record_main())
+
+
+@app.command()
+def simulate(
+    seed: Annotated[int, typer.Option(help="Same seed, same market and same faults.")] = 1,
+    disconnects: Annotated[float, typer.Option(help="Share of minutes in which a connection is cut.")] = 0.0,
+    lost_finals: Annotated[float, typer.Option(help="Share of minutes whose last message is never sent.")] = 0.0,
+    late_finals: Annotated[float, typer.Option(help="Share of minutes whose last message is late.")] = 0.0,
+    duplicates: Annotated[float, typer.Option(help="Share of messages that are sent twice.")] = 0.0,
+    reordering: Annotated[float, typer.Option(help="Share of messages that change places with the next.")] = 0.0,
+    silent: Annotated[float, typer.Option(help="Share of extra minutes without trades, on random-walk pairs.")] = 0.0,
+    rate_limits: Annotated[float, typer.Option(help="Share of REST requests that are told to wait.")] = 0.0,
+    garbage: Annotated[float, typer.Option(help="Share of minutes with a message that is no message.")] = 0.0,
+) -> None:
+    """Emulate the configured exchanges on the loopback addresses of [exchange_*], on the clock of [clock]."""
+    from stream.emulator.faults import Faults
+    from stream.emulator.server import run
+
+    faults = Faults(
+        seed=seed,
+        disconnects=disconnects,
+        lost_finals=lost_finals,
+        late_finals=late_finals,
+        duplicates=duplicates,
+        reordering=reordering,
+        silent=silent,
+        rate_limits=rate_limits,
+        garbage=garbage,
+    )
+    asyncio.run(run(settings.load(), faults))
+
+
+@app.command()
+def hourly(once: Annotated[bool, typer.Option(help="Run once and exit with Luigi's exit code.")] = False) -> None:
+    """Run `luigi --module tasks Hourly` at every hour plus grace; over luigid when it answers."""
+    while True:
+        code = subprocess.run(luigi_command("Hourly"), check=False).returncode  # noqa: S603  # our own interpreter
+        if once:
+            sys.exit(code)
+        found = settings.load()
+        now = found.clock.now()
+        # The hour that runs now is the next to become ready.
+        wait = hours.ready_at(hour_of(now - timedelta(seconds=found.hours.grace_seconds)), found) - now
+        console.log(f"Hourly ended with exit code {code}; the next run is in {wait}")
+        time.sleep(max(1.0, found.clock.wall_seconds(wait.total_seconds())))
+
+
+def luigi_command(*arguments: str) -> list[str]:
+    """The command line of a Luigi run; with the local scheduler when no luigid answers at [core]."""
+    command = [sys.executable, "-m", "luigi", "--module", "tasks", *arguments]
+    core = luigi.configuration.get_config()  # type: ignore[no-untyped-call]
+    address = core.get("core", "scheduler_host", "localhost"), core.getint("core", "scheduler_port", 8082)
+    try:
+        socket.create_connection(address, timeout=2).close()
+    except OSError:
+        return [*command, "--local-scheduler"]
+    return command
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    hours: Annotated[int, typer.Option(min=1, help="How many of the latest published hours.")] = 24,
+) -> None:
+    """What is published: expected, stream, rest, empty and missing minutes per pair and hour."""
+    found = settings.load()
+    page = status_page.read(found, hours)
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(page), indent=2) + "\n")
+    else:
+        status_page.show(page, console)
+
+
+@app.command(name="sql")
+def ask(
+    command: Annotated[
+        str | None, typer.Option("-c", "--command", help="A query; read from the terminal else.")
+    ] = None,
+) -> None:
+    """Ask the lake questions in DuckDB's SQL: bronze.*, silver.* and gold.* are there as views."""
+    with views.open_lake(settings.load().lake) as connection:
+        if command is not None:
+            try:
+                views.show(connection, command)
+            except duckdb.Error as error:
+                raise SettingsError(f"DuckDB did not accept the query: {error}") from error
+        else:
+            views.converse(connection)
+
+
+@warehouse_app.command()
+def init() -> None:
+    """Create schemas, tables and the read-only role in Postgres; run it as often as you like."""
+    found = settings.load()
+    with warehouse.connect(found.warehouse) as postgres:
+        notice = postgres.init()
+        console.print(f"The warehouse at {postgres.place.address} is ready." + (f" {notice}" if notice else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""The Luigi tasks: what depends on what, and which plain function does the work.
+
+    BronzeStream ─▶ BronzeRest ─▶ SilverPair (one per pair) ─▶ SilverHour ─▶ GoldHour ◀─ Hourly
+
+A task is complete when its output exists and was made from the evidence that exists now.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import luigi
+
+from stream import layout
+from stream.errors import KlinesError, LakeError, SettingsError, WarehouseError
+from tasks import hours, publish_hour, rest_hour, silver_hour, stream_hour
+from tasks.context import Context
+
+
+class LakeTarget(luigi.Target):
+    """An object of the lake."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def exists(self) -> bool:
+        """There is such an object; whether it is up to date, the task knows."""
+        return Context.load().lake.tail(self.key, 8) is not None
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class KlinesTask(luigi.Task):
+    """Turns our errors into sentences: on luigid's page, in the log, and in what `complete` says."""
+
+    def on_failure(self, exception: BaseException) -> str:
+        """What luigid's page shows for a failure."""
+        return str(exception) if isinstance(exception, KlinesError) else "".join(traceback.format_exception(exception))
+
+    def complete(self) -> bool:
+        """False also when the lake or Postgres cannot be asked: `run` then meets the same and says so."""
+        try:
+            return self.is_current(Context.load())
+        except (LakeError, WarehouseError):
+            return False
+
+    def is_current(self, context: Context) -> bool:
+        """The output exists and was made from the evidence that exists now."""
+        raise NotImplementedError
+
+    def say(self, message: str) -> None:
+        """Shows a sentence on luigid's page; without a worker there is no page."""
+        show = self.set_status_message
+        if callable(show):
+            show(message)
+
+
+class HourParameter(luigi.DateHourParameter):
+    """A UTC hour; refuses others with a sentence."""
+
+    def parse(self, s: str) -> datetime:
+        """`2026-11-22T07` → datetime without timezone, as Luigi wants it."""
+        try:
+            found: datetime = super().parse(s)
+        except ValueError as error:
+            raise SettingsError(f"The hour was {s!r}; write a UTC hour such as 2026-11-22T07.") from error
+        return found
+
+
+class HourTask(KlinesTask):
+    """A task about one UTC hour."""
+
+    hour = HourParameter(description="UTC hour, such as 2026-11-22T07")
+
+    @property
+    def utc(self) -> datetime:
+        """The hour as a timezone-aware moment."""
+        moment: datetime = self.hour
+        return moment.replace(tzinfo=UTC)
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]  # Luigi documents the property form
+        """Later hours first: the live hour does not wait for a backfill."""
+        return int(self.utc.timestamp() // 3600)
+
+
+class ExchangeHourTask(HourTask):
+    """A task about one exchange's pairs in one hour."""
+
+    exchange = luigi.Parameter(description="exchange id, such as binance")
+
+    def symbols(self, context: Context) -> tuple[str, ...]:
+        """The exchange's configured pairs; SettingsError when there are none."""
+        return context.symbols(str(self.exchange))
+
+
+class BronzeStream(ExchangeHourTask):
+    """Reads the hour's recorded lines of all pairs into typed Parquet."""
+
+    def is_current(self, context: Context) -> bool:
+        """Made from the lines that there are."""
+        return stream_hour.is_current(context.lake, str(self.exchange), self.symbols(context), self.utc)
+
+    def output(self) -> LakeTarget:
+        """stream.parquet"""
+        return LakeTarget(layout.bronze_key(str(self.exchange), self.utc, "stream"))
+
+    def run(self) -> None:
+        """See tasks/stream_hour.py."""
+        context = Context.load()
+        hours.check_over(self.utc, context.settings)
+        rejected = stream_hour.make(context.lake, str(self.exchange), self.symbols(context), self.utc)
+        self.say(f"{rejected} torn or foreign lines set aside" if rejected else "all lines read")
+
+
+class BronzeRest(ExchangeHourTask):
+    """Fetches from REST what the stream did not finish, all pairs under one rate budget."""
+
+    @property
+    def resources(self) -> dict[str, int]:  # type: ignore[override]  # Luigi documents the property form
+        """One at a time per exchange, over all workers."""
+        return {f"rest_{self.exchange}": 1}
+
+    def requires(self) -> BronzeStream:
+        """What the stream finished need not be asked for."""
+        return BronzeStream(exchange=self.exchange, hour=self.hour)
+
+    def is_current(self, context: Context) -> bool:
+        """Made from the answers that there are, in view of the lines that there are."""
+        return rest_hour.is_current(context.lake, str(self.exchange), self.symbols(context), self.utc)
+
+    def output(self) -> LakeTarget:
+        """rest.parquet"""
+        return LakeTarget(layout.bronze_key(str(self.exchange), self.utc, "rest"))
+
+    def run(self) -> None:
+        """See tasks/rest_hour.py."""
+        context = Context.load()
+        with context.rest(str(self.exchange)) as client:
+            failures = rest_hour.make(
+                context.lake,
+                str(self.exchange),
+                self.symbols(context),
+                self.utc,
+                client.candles,
+                context.settings.clock,
+            )
+        self.say("\n".join(failures) or "every gap was asked for and answered")
+
+
+class SilverPair(ExchangeHourTask):
+    """Chooses, fills and judges pairs. Luigi hands many pairs to one run, comma-separated."""
+
+    symbol = luigi.Parameter(batch_method=",".join, description="canonical symbol, such as BTC-USDT")
+    max_batch_size = 1000
+
+    def requires(self) -> list[luigi.Task]:
+        """Both kinds of evidence."""
+        return [
+            BronzeStream(exchange=self.exchange, hour=self.hour),
+            BronzeRest(exchange=self.exchange, hour=self.hour),
+        ]
+
+    @property
+    def batch(self) -> list[str]:
+        """The symbols of this run."""
+        return str(self.symbol).split(",")
+
+    def is_current(self, context: Context) -> bool:
+        """Every pair of the batch was judged from the evidence that there is."""
+        context.check_pairs(str(self.exchange), self.batch)
+        current = silver_hour.current(context.lake, str(self.exchange), self.batch, self.utc)
+        return current.issuperset(self.batch)
+
+    def output(self) -> list[LakeTarget]:
+        """One part.parquet per pair."""
+        return [LakeTarget(layout.silver_key(str(self.exchange), symbol, self.utc)) for symbol in self.batch]
+
+    def run(self) -> None:
+        """See tasks/silver_hour.py."""
+        context = Context.load()
+        keep_empty = context.settings.hours.empty_minutes == "flat"
+        silver_hour.make(context.lake, str(self.exchange), self.batch, self.utc, keep_empty=keep_empty)
+
+
+class SilverHour(HourTask):
+    """Publishes the hour of all configured pairs in Postgres, whole."""
+
+    def requires(self) -> list[SilverPair]:
+        """Every configured pair."""
+        return [
+            SilverPair(exchange=exchange, symbol=symbol, hour=self.hour)
+            for exchange, symbol in Context.load().configured_pairs()
+        ]
+
+    def is_current(self, context: Context) -> bool:
+        """Every pair's silver is up to date, and Postgres has just that."""
+        return all(
+            silver_hour.current(context.lake, exchange, symbols, self.utc).issuperset(symbols)
+            for exchange, symbols in context.settings.pairs.items()
+        ) and publish_hour.is_published(context, self.utc)
+
+    def output(self) -> list[LakeTarget]:
+        """In Postgres: a partition of silver.fact_ohlcv. In the lake: nothing of its own."""
+        return []
+
+    def run(self) -> None:
+        """See tasks/publish_hour.py."""
+        self.say(publish_hour.publish(Context.load(), self.utc))
+
+
+class GoldHour(HourTask):
+    """Rolls the published hour up into bars."""
+
+    def requires(self) -> SilverHour:
+        """Bars come from silver only."""
+        return SilverHour(hour=self.hour)
+
+    def is_current(self, context: Context) -> bool:
+        """The bars were made from what is published."""
+        return self.requires().is_current(context) and publish_hour.has_bars(context, self.utc)
+
+    def output(self) -> list[LakeTarget]:
+        """In Postgres: rows of gold.ohlcv_*."""
+        return []
+
+    def run(self) -> None:
+        """See tasks/publish_hour.py."""
+        publish_hour.publish_bars(Context.load(), self.utc)
+
+
+class Hourly(KlinesTask):
+    """What a timer runs: the last finished hour, and every earlier one that is incomplete or has new evidence."""
+
+    lookback_hours = luigi.OptionalIntParameter(
+        default=None, description="how far to look back; [hours] lookback_hours when not given"
+    )
+    _asked_again = False
+    _done = False
+
+    def is_current(self, context: Context) -> bool:  # noqa: ARG002
+        """Never before it ran: looking is its work."""
+        return self._done
+
+    def run(self) -> Iterator[list[GoldHour]]:
+        """Asks REST again for what is missing, then brings every hour of the window up to date."""
+        context = Context.load()
+        window = hours.window(context.settings, self.lookback_hours)
+        if not self._asked_again:
+            publish_hour.ask_again(context, window)
+            self._asked_again = True
+        yield [GoldHour(hour=hour.replace(tzinfo=None)) for hour in window]
+        self._done = True

@@ -1,0 +1,86 @@
+"""One hour of silver → Postgres: the partition, its ledger, its bars; and asking REST again for what stayed missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from stream import layout
+from stream.lake import in_parallel
+from tasks import duck, evidence, parquet, rest_hour, silver_hour, warehouse
+from tasks.context import Context
+
+Pair = tuple[str, str]
+
+
+def pairs_of(context: Context, hour: datetime) -> list[Pair]:
+    """(exchange, symbol) of the hour: the configured pairs, and any that the lake already holds for it.
+
+    A pair that was taken out of [pairs] keeps its history.
+    """
+    configured = context.configured_pairs()
+    lake = context.lake
+    others = [
+        (exchange, symbol)
+        for exchange in _values(lake.folders(layout.silver_prefix()))
+        for symbol in _values(lake.folders(layout.silver_prefix(exchange)))
+        if (exchange, symbol) not in configured
+    ]
+    held = in_parallel(lambda pair: lake.tail(layout.silver_key(*pair, hour), 8) is not None, others)
+    return sorted(configured + [pair for pair, is_held in zip(others, held, strict=True) if is_held])
+
+
+def is_published(context: Context, hour: datetime) -> bool:
+    """Postgres has exactly what silver has."""
+    pairs = pairs_of(context, hour)
+    facts = in_parallel(lambda pair: parquet.facts(context.lake, layout.silver_key(*pair, hour)), pairs)
+    silver = {pair: found and found["content"] for pair, found in zip(pairs, facts, strict=True)}
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        published = {pair: content for pair, (content, _) in postgres.hashes(hour).items()}
+    return published == silver
+
+
+def publish(context: Context, hour: datetime) -> str:
+    """Makes Postgres have what silver has; returns a sentence about it."""
+    candles, ledger = silver_hour.read(context.lake, hour, pairs_of(context, hour))
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        done = postgres.publish(hour, candles, ledger)
+    missing = sum(one.missing for one in ledger)
+    return f"{done}: {candles.num_rows} candles of {len(ledger)} pairs, {missing} minutes missing"
+
+
+def has_bars(context: Context, hour: datetime) -> bool:
+    """The bars were made from what is published."""
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        return all(content == bars for content, bars in postgres.hashes(hour).values())
+
+
+def publish_bars(context: Context, hour: datetime) -> None:
+    """Rolls the hour up from silver and replaces its bars."""
+    candles, ledger = silver_hour.read(context.lake, hour, pairs_of(context, hour))
+    with duck.open_memory() as connection:
+        bars = duck.bars(connection, candles)
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        postgres.publish_bars(hour, bars, {(one.exchange, one.symbol): one.content_hash for one in ledger})
+
+
+def ask_again(context: Context, window: Sequence[datetime]) -> None:
+    """Asks REST once more about the minutes of these hours that are published as missing.
+
+    A new answer is new evidence: it makes the hour's tasks incomplete, and they run again.
+    """
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        ledger = postgres.ledger(min(window), max(window) + timedelta(hours=1))
+    gaps = {(one.exchange, one.hour) for one in ledger if one.missing and one.exchange in context.settings.pairs}
+    for exchange, hour in sorted(gaps, reverse=True):
+        symbols = context.symbols(exchange)
+        if parquet.facts(context.lake, layout.bronze_key(exchange, hour, "stream")) is None:
+            continue  # never read: the tasks of the hour will ask
+        with context.rest(exchange) as client:
+            rest_hour.make(context.lake, exchange, symbols, hour, client.candles, context.settings.clock, again=True)
+    evidence.look_again()
+
+
+def _values(folders: Sequence[str]) -> list[str]:
+    """`exchange=binance` → `binance`"""
+    return [folder.partition("=")[2] for folder in folders]

@@ -1,0 +1,324 @@
+"""The whole pipeline as its processes, against the emulator with faults: recorder, luigi, lake and Postgres.
+
+Run once with the lake in a folder and once on a real S3 server. The emulator's own candles are the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from stream import settings
+from stream.emulator.market import Market
+from stream.lake import Lake, open_lake
+from stream.wire import MINUTE
+from tasks import parquet
+
+HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
+SPEED = 240
+SEED = 11
+FAULTS = {
+    "seed": SEED,
+    "disconnects": 0.03,
+    "lost-finals": 0.03,
+    "late-finals": 0.05,
+    "duplicates": 0.1,
+    "reordering": 0.05,
+    "silent": 0.05,
+    "rate-limits": 0.2,
+    "garbage": 0.05,
+}
+CONFIG = """\
+[lake]
+root = {root}
+s3_endpoint = {endpoint}
+[pairs]
+binance = ["BTC-USDT", "WALK-USDT"]
+binanceus = ["WALK-USD"]
+kraken = ["BTC-USDT", "WALK-USD"]
+[stream]
+recorder_id = rehearsal
+flush_seconds = 600
+[exchange_binance]
+ws_url = ws://127.0.0.1:{port}/b
+rest_url = http://127.0.0.1:{port}/b
+[exchange_binanceus]
+ws_url = ws://127.0.0.1:{port}/us
+rest_url = http://127.0.0.1:{port}/us
+[exchange_kraken]
+ws_url = ws://127.0.0.1:{port}/v2
+rest_url = http://127.0.0.1:{port}/k
+[warehouse]
+dsn = {dsn}
+[hours]
+grace_seconds = 120
+lookback_hours = 1
+[clock]
+simulated_start = {simulated_start}
+wall_start = {wall_start}
+speed = {speed}
+[core]
+autoload_range = true
+[worker]
+check_complete_on_run = true
+[retcode]
+already_running = 10
+missing_data = 20
+not_run = 25
+task_failed = 30
+scheduling_error = 35
+unhandled_exception = 40
+"""
+
+
+@dataclass
+class Rehearsal:
+    """What a rehearsed hour left behind."""
+
+    environment: dict[str, str]
+    lake: Lake
+    dsn: str
+    pairs: list[tuple[str, str]]
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command as a user would type it."""
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)
+
+    def luigi(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A Luigi run without luigid."""
+        return self.run(sys.executable, "-m", "luigi", "--module", "tasks", *arguments, "--local-scheduler")
+
+    def objects(self) -> dict[str, bytes]:
+        """Everything in the lake."""
+        return {one.key: self.lake.get(one.key) for one in self.lake.objects("")}
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Everything in Postgres, timestamps of publishing included."""
+        tables = ["silver.fact_ohlcv", "gold.completeness_hourly"]
+        tables += [f"gold.ohlcv_{name}" for name in ("5m", "15m", "30m", "1h")]
+        with psycopg.connect(self.dsn) as connection:
+            return {
+                table: connection.execute(
+                    SQL("SELECT * FROM {} ORDER BY 1, 2, 3, 4, 5").format(Identifier(*table.split(".")))
+                ).fetchall()
+                for table in tables
+            }
+
+
+@contextmanager
+def process(environment: dict[str, str], log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A part of the rehearsal; ended with SIGTERM, as systemd would."""
+    with log.open("wb") as output:
+        part = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield part
+        finally:
+            if part.poll() is None:
+                part.send_signal(signal.SIGTERM)
+            part.wait(30)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def database(server: str, template: str) -> Iterator[str]:
+    """A database for the rehearsals of this file."""
+    name = f"klines_rehearsal_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
+        yield make_conninfo(server, dbname=name)
+        admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def rehearsal(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str, s3_endpoint: str
+) -> Iterator[Rehearsal]:
+    """One simulated hour, recorded and run through Luigi, with the lake in a folder and in a bucket."""
+    folder = tmp_path_factory.mktemp("rehearsal")
+    on_s3 = request.param == "s3"
+    config, port = folder / "luigi.cfg", free_port()
+
+    def write(simulated_start: datetime, speed: float) -> settings.Settings:
+        text = CONFIG.format(
+            root="s3://klines-rehearsal/some/prefix" if on_s3 else "lake",
+            endpoint=s3_endpoint if on_s3 else "",
+            port=port,
+            dsn=database,
+            simulated_start=simulated_start.isoformat(),
+            wall_start=datetime.now(UTC).isoformat(),
+            speed=speed,
+        )
+        config.write_text(text)
+        return settings.parse(text, config)
+
+    found = write(HOUR - timedelta(minutes=25), SPEED)
+    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(config)}
+    options = [word for name, value in FAULTS.items() for word in (f"--{name}", str(value))]
+    pairs = [(exchange, symbol) for exchange, symbols in found.pairs.items() for symbol in symbols]
+    rehearsal = Rehearsal(environment, open_lake(found.lake), database, pairs)
+    with ExitStack() as stack:
+        klines = (sys.executable, "-m", "tasks.cli")
+        stack.enter_context(process(environment, folder / "emulator.log", *klines, "simulate", *options))
+        recorder = stack.enter_context(process(environment, folder / "recorder.log", *klines, "record"))
+        while found.clock.now() < HOUR + timedelta(hours=1, seconds=150):
+            assert recorder.poll() is None, (folder / "recorder.log").read_text()
+            time.sleep(0.1)
+        recorder.send_signal(signal.SIGTERM)
+        assert recorder.wait(30) == 0
+        write(HOUR + timedelta(hours=1, minutes=3), 1)  # so that the hour stays the last one while the tests look on
+        for arguments in (
+            ("SilverHour", "--hour", f"{HOUR:%Y-%m-%dT%H}"),
+            ("GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}"),
+        ):
+            done = rehearsal.luigi(*arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+        yield rehearsal
+
+
+def test_silver_equals_the_emulators_truth_candle_by_candle(rehearsal: Rehearsal) -> None:
+    """Whatever the faults: prices, volume and count of every minute are those that the emulator traded."""
+    for exchange, symbol in rehearsal.pairs:
+        market = Market(exchange, seed=SEED, silent=FAULTS["silent"])
+        key = f"silver/fact_ohlcv/exchange={exchange}/symbol={symbol}/year=2025/month=11/day=10/hour=13/part.parquet"
+        table, _ = parquet.read(rehearsal.lake, key)
+        assert table.num_rows == 60
+        for n, row in enumerate(table.to_pylist()):
+            truth = market.bar(symbol, HOUR + n * MINUTE)
+            assert truth is not None
+            assert row["interval_start"] == HOUR + n * MINUTE
+            expected = (truth.open, truth.high, truth.low, truth.close, truth.volume, truth.trade_count)
+            names = ("open", "high", "low", "close", "volume", "trade_count")
+            assert tuple(row[name] for name in names) == tuple(float(value) for value in expected), (
+                exchange,
+                symbol,
+                n,
+            )
+            if truth.trade_count:
+                assert row["vwap"] == pytest.approx(float(truth.vwap), rel=1e-5)
+                assert row["quote_volume"] == pytest.approx(float(truth.quote_volume), rel=1e-5)
+                assert row["source"] in ("stream", "rest")
+            else:
+                assert row["vwap"] is None
+                assert row["quote_volume"] == 0
+                assert row["source"] == "empty" or exchange != "kraken"
+
+
+def test_every_minute_has_a_verdict(rehearsal: Rehearsal) -> None:
+    """60 verdicts a pair; most from the stream, what the faults took from REST, and nothing missing."""
+    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "status", "--json")
+    assert done.returncode == 0, done.stderr
+    page = json.loads(done.stdout)
+    rows = [row for row in page["hours"] if row["hour"] == "2025-11-10T13:00:00Z"]
+    assert [(row["exchange"], row["symbol"]) for row in rows] == sorted(rehearsal.pairs)
+    for row in rows:
+        assert row["expected"] == 60 == row["stream"] + row["rest"] + row["empty"] + row["missing"]
+        assert row["missing"] == 0
+        assert row["stream"] >= 30
+    assert sum(row["rest"] for row in rows) > 0
+
+
+def test_the_faults_left_traces(rehearsal: Rehearsal) -> None:
+    """Garbage was kept verbatim, disconnects are in the sessions: the rehearsal did rehearse something."""
+    assert rehearsal.lake.objects("bronze/rejected/")
+    found = set()
+    for exchange in ("binance", "binanceus", "kraken"):
+        key = f"bronze/bronze_sessions/exchange={exchange}/year=2025/month=11/day=10/hour=13/stream.parquet"
+        found |= set(parquet.read(rehearsal.lake, key)[0]["status"].to_pylist())
+    assert "disconnected" in found
+
+
+def test_running_everything_again_changes_nothing(rehearsal: Rehearsal) -> None:
+    """No byte in the lake, no row in Postgres."""
+    objects, rows = rehearsal.objects(), rehearsal.rows()
+    hour = f"{HOUR:%Y-%m-%dT%H}"
+    for task in ("SilverHour", "GoldHour"):
+        assert rehearsal.luigi(task, "--hour", hour).returncode == 0
+    for exchange in ("binance", "kraken"):
+        for task in ("BronzeStream", "BronzeRest"):
+            assert rehearsal.luigi(task, "--hour", hour, "--exchange", exchange).returncode == 0
+    assert rehearsal.luigi("SilverPair", "--hour", hour, "--exchange", "kraken", "--symbol", "BTC-USDT").returncode == 0
+    assert (
+        rehearsal.luigi("RangeHourly", "--of", "SilverHour", "--start", hour, "--stop", "2025-11-10T14").returncode == 0
+    )
+    assert rehearsal.objects() == objects
+    assert rehearsal.rows() == rows
+
+
+def test_what_is_derived_can_be_made_again_to_the_byte(rehearsal: Rehearsal) -> None:
+    """Without any Parquet, the same evidence gives the same bytes, and Postgres has nothing to change."""
+    objects, rows = rehearsal.objects(), rehearsal.rows()
+    for key in objects:
+        if key.endswith(".parquet"):
+            rehearsal.lake.delete(key)
+    done = rehearsal.luigi("GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert rehearsal.objects() == objects
+    assert rehearsal.rows() == rows
+
+
+def test_late_evidence_is_merged_by_the_next_run(rehearsal: Rehearsal) -> None:
+    """A final candle with more trades arrives late: its pair is judged anew, the others keep their bytes."""
+    before = rehearsal.objects()
+    key = next(key for key in before if "stream/exchange=binance/symbol=WALK-USDT" in key and "hour=13" in key)
+    start = HOUR + 17 * MINUTE
+    line = {
+        "exchange": "binance",
+        "symbol": "WALK-USDT",
+        "native_symbol": "WALKUSDT",
+        "interval_minutes": 1,
+        "event_type": "update",
+        "event_ts": None,
+        "recv_ts": "2025-11-10T14:30:00Z",
+        "interval_start": f"{start:%Y-%m-%dT%H:%M:%SZ}",
+        "is_final": True,
+        "open": 1.0,
+        "high": 2.0,
+        "low": 0.5,
+        "close": 1.5,
+        "volume": 9.0,
+        "quote_volume": 9.0,
+        "trade_count": 999_999,
+    }
+    late = f"{key.rpartition('/')[0]}/second-0000000000001.jsonl"
+    rehearsal.lake.put(late, json.dumps(line).encode() + b"\n")
+    done = rehearsal.luigi("Hourly")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = rehearsal.objects()
+    changed = {key for key in after if key.startswith("silver/") and after[key] != before[key]}
+    assert changed == {
+        "silver/fact_ohlcv/exchange=binance/symbol=WALK-USDT/year=2025/month=11/day=10/hour=13/part.parquet"
+    }
+    candle = next(row for row in rehearsal.rows()["silver.fact_ohlcv"] if row[1] == "WALK-USDT" and row[4] == start)
+    assert candle[9] == 1.5
+    for created in after.keys() - before.keys():
+        rehearsal.lake.delete(created)
+
+
+def test_the_lake_can_be_asked_in_sql(rehearsal: Rehearsal) -> None:
+    """The views count the same minutes as Postgres, over a folder and over S3 alike."""
+    query = "SELECT sum(expected)::INTEGER AS minutes FROM gold.completeness_hourly"
+    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "sql", "-c", query)
+    assert done.returncode == 0, done.stderr
+    assert str(60 * len(rehearsal.pairs)) in done.stdout
