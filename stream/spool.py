@@ -102,7 +102,7 @@ class Spool:
                 assert self._file is not None
                 written = os.write(self._file, lines)
                 if written < len(lines):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301  # as the next write would
             except OSError as error:
                 if self._file is not None:
                     os.ftruncate(self._file, self.size)  # no torn line stays behind
@@ -145,7 +145,7 @@ class Spool:
 
     def sealed(self) -> list[Path]:
         """The segments that wait for their upload, oldest first."""
-        return sorted(self.folder.glob("*.jsonl"))
+        return sorted(path for path in self.folder.glob("*.jsonl") if path.stem.isdigit())
 
     def remove(self, segment: Path) -> None:
         """Forget a sealed segment: the lake has it."""

@@ -56,7 +56,7 @@ class Uploader:
         self._clock = clock
         self._news = threading.Event()
         self._finishing = False
-        self._abandoned = threading.Event()
+        self._abandoned = False
         # A daemon: a store that does not answer must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
@@ -73,7 +73,8 @@ class Uploader:
         self._finishing = True
         self.wake()
         self._thread.join(timeout)
-        self._abandoned.set()
+        self._abandoned = True
+        self.wake()
         return not self._spool.sealed()
 
     def upload(self, segment: Path) -> None:
@@ -96,7 +97,7 @@ class Uploader:
 
     def _run(self) -> None:
         failing: Iterator[float] | None = None
-        while not self._abandoned.is_set():
+        while not self._abandoned:
             waiting = self._spool.sealed()
             if not waiting:
                 if self._finishing:
@@ -110,7 +111,8 @@ class Uploader:
                 if failing is None:
                     failing = delays(1, 60)
                     log.error("uploads wait, recording goes on: %s", error)  # noqa: TRY400  # a sentence, no trace
-                self._abandoned.wait(self._clock.wall_seconds(next(failing)))
+                self._news.wait(self._clock.wall_seconds(next(failing)))
+                self._news.clear()
             else:
                 if failing is not None:
                     failing = None
@@ -131,7 +133,10 @@ def split(content: bytes | mmap.mmap, *, recorder: str, segment: int, suffix: st
             places[place] = array("Q")
         places[place].extend((start, end))
         start = end
-    return {_key(place, recorder, segment, suffix): spans for place, spans in places.items()}
+    objects: dict[str, array[int]] = {}
+    for place, spans in places.items():
+        objects.setdefault(_key(place, recorder, segment, suffix), array("Q")).extend(spans)
+    return objects
 
 
 def lines(content: bytes | mmap.mmap, spans: array[int]) -> Iterator[bytes]:
@@ -161,10 +166,11 @@ def _place(line: bytes) -> _Place:
 
 def _key(place: _Place, recorder: str, segment: int, suffix: str) -> str:
     exchange, symbol, hour_text = place
-    if place == _DAMAGED:  # the disk gave back something else than was written
+    try:
+        hour = datetime.fromisoformat(f"{hour_text}:00+00:00")
+    except ValueError:  # the disk gave back something else than was written
         hour = hour_of(from_milliseconds(segment))
         return layout.rejected_key("unknown", hour, f"{recorder}-{segment:013d}-damaged.txt")
-    hour = datetime.fromisoformat(f"{hour_text}:00+00:00")
     if symbol is None:
         return layout.rejected_key(exchange, hour, f"{recorder}-{segment:013d}.jsonl")
     return layout.stream_key(exchange, symbol, hour, recorder, segment, suffix)

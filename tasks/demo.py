@@ -80,6 +80,7 @@ scheduler_host = 127.0.0.1
 scheduler_port = {luigid}
 log_level = INFO
 autoload_range = true
+no_lock = true
 
 [worker]
 check_complete_on_run = true

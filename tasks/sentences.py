@@ -42,6 +42,8 @@ EXIT_CODES = {
 def install() -> None:
     """Applies to this process's Luigi, its log and its exit codes; a second call changes nothing."""
     config = luigi.configuration.get_config()  # type: ignore[no-untyped-call]
+    if not config.has_option("core", "no_lock"):
+        config.set("core", "no_lock", "true")  # two runs of one command are safe: each looks at the evidence first
     for name, code in EXIT_CODES.items():
         if not config.has_option("retcode", name):
             config.set("retcode", name, code)

@@ -101,7 +101,7 @@ def test_every_key_of_luigi_cfg_is_declared() -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(file)
     known = {
-        "core": {"scheduler_host", "scheduler_port", "log_level", "autoload_range"},
+        "core": {"scheduler_host", "scheduler_port", "log_level", "autoload_range", "no_lock"},
         "worker": {name for name, _ in luigi.worker.worker.get_params()},
         "scheduler": {name for name, _ in luigi.scheduler.scheduler.get_params()},
         "retcode": {name for name, _ in luigi.retcodes.retcode.get_params()},

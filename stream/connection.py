@@ -1,0 +1,247 @@
+"""One websocket connection's life: dial, subscribe, prove each minute, end. The only file that opens websockets.
+
+Messages are handled where the library receives them, in one synchronous path: when a pong has been seen, everything
+that the exchange sent before it has been written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed, PayloadTooBig, WebSocketException
+
+from stream.clock import Clock, floor
+from stream.errors import SpoolError
+from stream.intake import Intake
+from stream.websocket import Websocket
+from stream.wire import MINUTE, Exchange
+
+_LARGEST = 4 << 20
+"""Bytes of a message. The largest that any exchange here sends (a snapshot) is a tenth of it."""
+_GRACE = timedelta(seconds=5)
+"""How long after a minute's end its liveness is proven: updates are late by less."""
+_PATIENCE = 30.0
+"""Seconds of the clock within which a subscription is acknowledged."""
+_PONG = 10.0
+"""Wall seconds within which a ping is answered."""
+_LEAST = 5.0
+"""Wall seconds of silence that are always allowed, however fast the clock of a rehearsal runs."""
+_JUMP = 5.0
+"""Wall seconds by which our clock may be corrected without that the minutes become doubtful."""
+
+
+class Connection:
+    """A connection for some pairs (`symbols`: native → canonical). `write` puts lines into the spool.
+
+    `tally` counts `candles` and `rejected` messages over all connections that share it.
+    """
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        url: str,
+        symbols: Mapping[str, str],
+        name: str,
+        clock: Clock,
+        write: Callable[[bytes], None],
+        tally: Counter[str] | None = None,
+    ) -> None:
+        self.intake = Intake(exchange=exchange, symbols=symbols, name=name, tally=tally)
+        self.ready = asyncio.Event()
+        """Every pair is acknowledged or refused."""
+        self.replace = asyncio.Event()
+        """It is time for a replacement: the exchange will close this connection, or said so."""
+        self.opened = False
+        self._url = url
+        self._rules = exchange.STREAM
+        self._clock = clock
+        self._write = write
+        self._failed: SpoolError | None = None
+        self._socket: Websocket | None = None
+        self._close_reason: str | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    async def run(self) -> str:
+        """Live until the end, whose reason is returned. SpoolError when a line could not be written."""
+        reason = "the recorder stopped"
+        try:
+            try:
+                await self._dial()
+            except (OSError, WebSocketException, ValueError) as error:
+                reason = f"it could not be opened: {error or type(error).__name__}"
+            else:
+                reason = await self._live()
+        except SpoolError:
+            reason = "the spool could not be written"
+            raise
+        finally:
+            await self._hang_up(reason)
+        return reason
+
+    async def close(self, reason: str) -> None:
+        """End it in an orderly way; `run` returns the reason."""
+        self._close_reason = reason
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def _dial(self) -> None:
+        await connect(
+            self._url,
+            create_connection=cast("type[ClientConnection]", self._make_socket),
+            compression=None,  # a message costs more time than its bytes cost money
+            max_size=_LARGEST,
+            open_timeout=10,
+            close_timeout=2,
+            ping_interval=None,  # the pings of `_prove` and `_watch_idle` mean more
+        )
+        self.opened = True
+        self._write(self.intake.status("connected", f"connected to {self._url}", self._clock.now()))
+        if self._rules.lifetime is not None:
+            scattered = self._rules.lifetime - 600 * random.uniform(1, 2)  # noqa: S311  # nothing to keep secret
+            wait = self._clock.wall_seconds(max(scattered, 60))
+            self._expiry = asyncio.get_running_loop().call_later(wait, self.replace.set)
+
+    def _make_socket(self, protocol: ClientProtocol, **options: Any) -> Websocket:
+        self._socket = Websocket(protocol, receive=self._receive, **options)
+        return self._socket
+
+    def _receive(self, messages: list[bytes]) -> None:
+        """The hot path. Called by the socket, so that it must not raise."""
+        take, now = self.intake.take, self._clock.now
+        lines = b"".join([take(message, now()) for message in messages])
+        try:
+            if lines:
+                self._write(lines)
+        except SpoolError as error:
+            self._failed = error
+            if self._socket is not None:
+                self._socket.transport.abort()
+        if not self.ready.is_set() and self.intake.settled():
+            self.ready.set()
+        if self.intake.closing:
+            self.replace.set()
+
+    async def _live(self) -> str:
+        assert self._socket is not None
+        watches: list[Coroutine[Any, Any, str]] = [
+            self._subscribe(),
+            self._prove(),
+            self._watch_idle(self._socket),
+            self._watch_end(self._socket),
+        ]
+        tasks = [asyncio.create_task(watch) for watch in watches]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(iter(done)).result()
+        except ConnectionClosed:
+            return await self._watch_end(self._socket)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _subscribe(self) -> str:
+        """Ask for all pairs, then again for those that keep silent."""
+        rules, intake = self._rules, self.intake
+        await self._ask(list(intake.symbols))
+        stale = max(rules.stale, self._least(_LEAST))
+        patience = max(_PATIENCE, self._least(_LEAST))
+        while True:
+            await self._clock.sleep(min(stale, patience) / 4)
+            now = self._clock.now()
+            quiet = intake.quiet(now, stale=timedelta(seconds=stale), patience=timedelta(seconds=patience))
+            if quiet:
+                detail = "nothing came, or the subscription was not acknowledged; it is subscribed again"
+                self._write(intake.status("stale", detail, now, quiet))
+                await self._ask(quiet, again=True)
+
+    async def _ask(self, natives: list[str], *, again: bool = False) -> None:
+        assert self._socket is not None
+        for first in range(0, len(natives), self._rules.pairs_per_request):
+            batch = natives[first : first + self._rules.pairs_per_request]
+            if again:
+                await self._socket.send(self.intake.take_back(batch))
+                await self._clock.sleep(1 / self._rules.requests_per_second)
+            await self._socket.send(self.intake.ask(batch, self._clock.now()))
+            await self._clock.sleep(1 / self._rules.requests_per_second)
+
+    async def _prove(self) -> str:
+        """After each minute, a ping: its pong comes behind everything that the exchange had sent until then."""
+        clock, loop = self._clock, asyncio.get_running_loop()
+        began, began_wall = clock.now(), loop.time()
+        proven = floor(began, MINUTE)
+        while True:
+            await clock.sleep((proven + MINUTE + _GRACE - clock.now()).total_seconds())
+            now = clock.now()
+            if abs(clock.wall_seconds((now - began).total_seconds()) - (loop.time() - began_wall)) > _JUMP:
+                return "our clock was set, which makes the minutes doubtful"
+            reached = floor(now - _GRACE, MINUTE)
+            if reached <= proven:
+                continue
+            if not await self._answers():
+                return f"a ping was not answered within {_PONG:.0f} s"
+            self._write(self.intake.alive(proven, reached, clock.now()))
+            proven = reached
+
+    async def _answers(self) -> bool:
+        assert self._socket is not None
+        try:
+            async with asyncio.timeout(_PONG):
+                await (await self._socket.ping())
+        except TimeoutError:
+            return False
+        return True
+
+    async def _watch_idle(self, socket: Websocket) -> str:
+        """Half of the allowed silence is followed by a ping, so that only a dead line stays silent."""
+        limit = max(self._clock.wall_seconds(self._rules.idle), _LEAST)
+        while True:
+            silent = socket.loop.time() - socket.last_heard
+            if silent >= limit:
+                return f"nothing at all arrived for {limit:.0f} s"
+            if silent >= limit / 2:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(limit / 2):
+                        await socket.ping()
+                await asyncio.sleep(limit - silent)
+            else:
+                await asyncio.sleep(limit / 2 - silent)
+
+    async def _watch_end(self, socket: Websocket) -> str:
+        await socket.wait_closed()
+        if self._failed is not None:
+            raise self._failed
+        too_big = socket.protocol.parser_exc
+        if isinstance(too_big, PayloadTooBig):
+            reason = f"a message was larger than the limit of {_LARGEST} bytes: {too_big}"
+            self._write(self.intake.reject(b"", self._clock.now(), reason))
+            return reason
+        if self._close_reason is not None:
+            return self._close_reason
+        return f"the line ended: {socket.close_code} {socket.close_reason or '(no reason given)'}"
+
+    async def _hang_up(self, reason: str) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._socket is None or not self.opened:
+            return
+        try:
+            async with asyncio.timeout(_LEAST):
+                await self._socket.close()
+        except (TimeoutError, WebSocketException, OSError):
+            self._socket.transport.abort()
+        with contextlib.suppress(SpoolError):
+            self._write(self.intake.status("disconnected", reason, self._clock.now()))
+
+    def _least(self, wall: float) -> float:
+        """Wall seconds as seconds of the clock."""
+        return wall / self._clock.wall_seconds(1)

@@ -1,0 +1,196 @@
+"""What a connection's messages mean: messages in, bronze lines out, and what is known of each of its pairs.
+
+No socket and no clock here: the moment of reception is an argument.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from stream import bronze
+from stream.errors import MessageError
+from stream.wire import MINUTE, Candle, Exchange, Notice, Record, Refused, Subscribed, Trade
+
+log = logging.getLogger(__name__)
+
+_LONG = 1 << 16
+"""Characters of a rejected message that are searched for the pairs it may be about."""
+
+
+class Intake:
+    """One connection's state. `symbols` maps native to canonical spelling: the pairs that it carries."""
+
+    def __init__(
+        self, *, exchange: Exchange, symbols: Mapping[str, str], name: str, tally: Counter[str] | None = None
+    ) -> None:
+        self.exchange = exchange
+        self.symbols = dict(symbols)
+        self.name = name
+        self.since: dict[str, datetime] = {}
+        """Native symbol → from when on nothing that the exchange sent about it was missed."""
+        self.refused: set[str] = set()
+        self.candles = 0
+        self.tally = Counter() if tally is None else tally
+        self.closing = False
+        """The exchange asks for a replacement connection."""
+        self._complained = False
+        self._requests: dict[int, list[str]] = {}
+        self._asked: dict[str, datetime] = {}
+        self._heard: dict[str, datetime] = {}
+
+    def ask(self, natives: list[str], now: datetime) -> str:
+        """The text that subscribes to these pairs; whatever was known of them begins anew."""
+        request_id = len(self._requests) + 1
+        self._requests[request_id] = natives
+        for native in natives:
+            self._asked[native] = now
+            self.since.pop(native, None)
+            self.refused.discard(native)
+        return self.exchange.subscribe(natives, request_id)
+
+    def take_back(self, natives: list[str]) -> str:
+        """The text that ends these subscriptions."""
+        self._requests[request_id := len(self._requests) + 1] = []
+        return self.exchange.unsubscribe(natives, request_id)
+
+    def settled(self) -> bool:
+        """Every pair is acknowledged or refused."""
+        return len(self.since) + len(self.refused) >= len(self.symbols)
+
+    def quiet(self, now: datetime, *, stale: timedelta, patience: timedelta) -> list[str]:
+        """Pairs that sent nothing for `stale`, or that the exchange did not acknowledge within `patience`."""
+        return [
+            native
+            for native, asked in self._asked.items()
+            if now - max(asked, self._heard.get(native, asked)) > stale
+            or (native not in self.since and native not in self.refused and now - asked > patience)
+        ]
+
+    def take(self, message: bytes, now: datetime) -> bytes:
+        """One message → its lines. Never raises: what cannot be understood is kept as a rejected line."""
+        try:
+            records = self.exchange.parse_message(message)
+        except MessageError as error:
+            return self._reject_broken(message, now, str(error))
+        except Exception as error:  # noqa: BLE001  # a message that breaks a parser must not stop the other pairs
+            return self._reject_broken(message, now, f"{type(error).__name__}: {error}")
+        if len(records) == 1:
+            return self._line(records[0], message, now)
+        return b"".join([self._line(record, message, now) for record in records])
+
+    def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
+        """The `alive` lines of the minutes that ended after `after` and not after `until`."""
+        found = []
+        while after < until:
+            after += MINUTE
+            found += [
+                bronze.encode(
+                    bronze.AliveLine(
+                        exchange=self.exchange.ID,
+                        symbol=self.symbols[native],
+                        native_symbol=native,
+                        recv_ts=now,
+                        interval_start=after - MINUTE,
+                        interval_end=after,
+                        since=since,
+                        conn=self.name,
+                    )
+                )
+                for native, since in self.since.items()
+                if since < after
+            ]
+        return b"".join(found)
+
+    def status(
+        self,
+        status: Literal["connected", "subscribed", "refused", "stale", "disconnected", "exchange"],
+        detail: str,
+        now: datetime,
+        natives: Iterable[str] | None = None,
+    ) -> bytes:
+        """A status line for each of these pairs, or for all."""
+        return b"".join(
+            bronze.encode(
+                bronze.StatusLine(
+                    exchange=self.exchange.ID,
+                    symbol=self.symbols[native],
+                    native_symbol=native,
+                    recv_ts=now,
+                    conn=self.name,
+                    status=status,
+                    detail=detail,
+                )
+            )
+            for native in (self.symbols if natives is None else natives)
+        )
+
+    def reject(self, message: bytes, now: datetime, reason: str) -> bytes:
+        """The line that keeps a message which is not understood."""
+        if not self._complained:
+            self._complained = True
+            log.warning("%s: a message was not understood and is kept in bronze/rejected: %s", self.name, reason[:300])
+        self.tally["rejected"] += 1
+        return bronze.encode(
+            bronze.RejectedLine(
+                exchange=self.exchange.ID,
+                recv_ts=now,
+                conn=self.name,
+                reason=reason,
+                message=message.decode(errors="backslashreplace"),
+            )
+        )
+
+    def _line(self, record: Record, message: bytes, now: datetime) -> bytes:
+        if isinstance(record, Candle | Trade):
+            symbol = self.symbols.get(record.native_symbol)
+            if symbol is None:
+                reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
+                return self.reject(message, now, reason)
+            self._heard[record.native_symbol] = now
+            self.candles += 1
+            self.tally["candles"] += 1
+            if isinstance(record, Candle):
+                return bronze.encode(bronze.candle_line(self.exchange.ID, symbol, record, now, self.name))
+            return bronze.encode(bronze.trade_line(self.exchange.ID, symbol, record, now, self.name))
+        if isinstance(record, Notice):
+            if record.system != "online":
+                log.warning("%s: the exchange says %s: %s", self.name, record.system, record.detail)
+            self.closing = self.closing or record.closing
+            return self.status("exchange", f"{record.system}: {record.detail}", now)
+        return self._answered(record, now)
+
+    def _answered(self, record: Subscribed | Refused, now: datetime) -> bytes:
+        natives = self._requests.get(record.request_id or 0, [])
+        if record.native_symbol is not None:
+            natives = [record.native_symbol] if record.native_symbol in self.symbols else []
+        if isinstance(record, Subscribed):
+            self.since.update(dict.fromkeys(natives, now))
+            return self.status("subscribed", "the exchange acknowledged the subscription", now, natives)
+        self.refused.update(natives)
+        names = ", ".join(self.symbols[native] for native in natives) or "a request"
+        log.warning("%s: the exchange refused %s: %s", self.name, names, record.reason)
+        return self.status("refused", record.reason, now, natives)
+
+    def _reject_broken(self, message: bytes, now: datetime, reason: str) -> bytes:
+        """It may have been the last update of a candle: nobody may take the one before for the last."""
+        for native in self._concerned(message):
+            if native in self.since:
+                self.since[native] = now
+        return self.reject(message, now, reason)
+
+    def _concerned(self, message: bytes) -> Iterable[str]:
+        """The pairs that a broken message may be about: those it names; all, where it breaks off."""
+        try:
+            msgspec.json.decode(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self.symbols
+        if len(message) > _LONG:
+            return self.symbols
+        text = message.upper()
+        return [native for native in self.symbols if native.upper().encode() in text]

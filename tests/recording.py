@@ -1,0 +1,201 @@
+"""Doubles for the recorder's tests: an exchange on loopback that follows a script, a journal, a lake that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pyarrow
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from stream import settings
+from stream.clock import Clock
+from stream.connection import Connection
+from stream.errors import LakeError
+from stream.lake.folder import FolderLake
+from stream.wire import Exchange
+
+PAYLOADS = Path(__file__).parent / "payloads"
+SIMULATED = datetime(2026, 11, 22, 6, 59, 30, tzinfo=UTC)
+Script = Callable[[ServerConnection, int], Awaitable[None]]
+
+
+def payload(name: str) -> str:
+    """A recorded message."""
+    return (PAYLOADS / name).read_text().strip()
+
+
+def fast_clock(speed: float = 60, start: datetime = SIMULATED) -> Clock:
+    """A clock whose minutes are short."""
+    return Clock(simulated_start=start, wall_start=datetime.now(UTC), speed=speed)
+
+
+def like(module: ModuleType, **rules: Any) -> Exchange:
+    """An exchange that differs from `module` in some of its rules."""
+    names = [name for name in Exchange.__annotations__ if name != "STREAM"]
+    names += [name for name in vars(Exchange) if not name.startswith("_")]
+    parts = {name: getattr(module, name) for name in names}
+    return cast("Exchange", SimpleNamespace(**parts, STREAM=msgspec.structs.replace(module.STREAM, **rules)))
+
+
+def kline(native: str, start: datetime, close: float = 1.5, *, final: bool = False, **more: Any) -> str:
+    """A Binance message about the minute that begins at `start`."""
+    opened = int(start.timestamp() * 1000)
+    candle = {"t": opened, "T": opened + 59_999, "s": native, "i": "1m", "o": "1.0", "c": str(close)}
+    candle |= {"h": "2.0", "l": "0.5", "v": "10.0", "n": 3, "x": final, "q": "15.0", **more}
+    data = {"e": "kline", "E": opened + 1, "s": native, "k": candle}
+    return json.dumps({"stream": f"{native.lower()}@kline_1m", "data": data})
+
+
+@contextlib.asynccontextmanager
+async def exchange_server(
+    script: Script, *, instruments: str | None = None, kind: type[ServerConnection] | None = None
+) -> AsyncIterator[str]:
+    """A server on loopback, `host:port`. `script` gets each connection and its number, counted from 1."""
+    connections = 0
+    over = asyncio.Event()
+
+    async def handle(socket: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        acting, ending = asyncio.ensure_future(script(socket, connections)), asyncio.create_task(over.wait())
+        await asyncio.wait({acting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (acting, ending):
+            task.cancel()
+        with contextlib.suppress(ConnectionClosed, asyncio.CancelledError):
+            await acting
+
+    def answer(socket: ServerConnection, request: Request) -> Response | None:
+        if request.path.startswith("/api/v3/exchangeInfo"):
+            if instruments is None:
+                return socket.respond(HTTPStatus.NOT_FOUND, "no such thing")
+            return socket.respond(HTTPStatus.OK, instruments)
+        return None
+
+    async with serve(
+        handle, "127.0.0.1", 0, compression=None, process_request=answer, create_connection=kind, close_timeout=0.2
+    ) as server:
+        host, port = server.sockets[0].getsockname()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            over.set()
+
+
+async def acknowledge(socket: ServerConnection) -> list[str]:
+    """Read one Binance request and acknowledge it; returns its streams."""
+    request = json.loads(await socket.recv())
+    await socket.send(json.dumps({"result": None, "id": request["id"]}))
+    return [request["method"], *request["params"]]
+
+
+class Journal:
+    """A spool that is a list of what was written."""
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    def append(self, lines: bytes) -> None:
+        """Keep it."""
+        assert lines.endswith(b"\n")
+        self.text += lines
+
+    def lines(self, *kinds: str) -> list[dict[str, Any]]:
+        """The lines of these event types, or all, in order."""
+        return [line for line in read(self.text) if not kinds or line["event_type"] in kinds]
+
+    async def wait_for(self, kind: str, count: int = 1, seconds: float = 8) -> list[dict[str, Any]]:
+        """The lines of this event type (or status), as soon as there are so many."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = [line for line in self.lines() if kind in (line["event_type"], line.get("status"))]
+                if len(found) >= count:
+                    return found
+                await asyncio.sleep(0.01)
+
+
+def read(text: bytes) -> list[dict[str, Any]]:
+    """Lines of JSON → dicts; fails on a torn one."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def read_lake(root: Path) -> dict[str, bytes]:
+    """Key → content of everything in a folder lake, uncompressed."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):  # with a dot: still being written
+            content = path.read_bytes()
+            if path.suffix == ".zst":
+                content = pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd").read()
+            found[str(path.relative_to(root))] = content
+    return found
+
+
+class FailingLake(FolderLake):
+    """A folder lake whose first `failures` writes fail, and whose writes wait while `closed`."""
+
+    def __init__(self, root: Path, failures: int = 0) -> None:
+        super().__init__(root)
+        self.failures = failures
+        self.attempts = 0
+        self.opened = threading.Event()
+        self.opened.set()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Fail, wait, or write."""
+        self.attempts += 1
+        self.opened.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise LakeError("The store is out of order.")
+        super().put(key, data)
+
+
+def connection(exchange: Exchange | ModuleType, url: str, journal: Journal, clock: Clock, *symbols: str) -> Connection:
+    """A connection to a scripted server; `symbols` are canonical."""
+    known = cast("Exchange", exchange)
+    return Connection(
+        exchange=known,
+        url=known.stream_url(f"ws://{url}"),
+        symbols={known.native_symbol(symbol): symbol for symbol in symbols},
+        name="test/1",
+        clock=clock,
+        write=journal.append,
+    )
+
+
+def settings_text(
+    folder: Path, server: str, *, pairs: str = '["BTC-USDT"]', flush: float = 3600, clock: str = ""
+) -> str:
+    """A luigi.cfg for one scripted Binance."""
+    return f"""
+[lake]
+root = {folder / "lake"}
+[pairs]
+binance = {pairs}
+[stream]
+recorder_id = test
+spool_dir = {folder / "spool"}
+flush_seconds = {flush}
+fsync_seconds = 0.05
+[exchange_binance]
+ws_url = ws://{server}
+rest_url = http://{server}
+{clock}
+"""
+
+
+def make_settings(folder: Path, server: str, **options: Any) -> settings.Settings:
+    """The same, read."""
+    return settings.parse(settings_text(folder, server, **options), folder / "luigi.cfg")

@@ -1,0 +1,169 @@
+"""The spool: nothing that was appended is lost, nothing is torn, and nobody else writes there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stream.clock import Clock
+from stream.errors import SpoolError, SpoolFull
+from stream.spool import Numbers, Spool
+from tests.recording import read
+
+LINE = b'{"exchange":"binance","event_type":"update"}\n'
+
+
+def spool(folder: Path) -> Spool:
+    return Spool(folder, Clock())
+
+
+def test_appended_lines_are_in_the_file_at_once(tmp_path: Path) -> None:
+    """A kill right after `append` finds the lines in the folder."""
+    with spool(tmp_path) as one:
+        one.append(LINE * 2)
+        (path,) = tmp_path.glob("*.open")
+        assert path.read_bytes() == LINE * 2
+        assert one.size == len(LINE * 2)
+
+
+def test_sealing_ends_a_segment_and_the_next_append_begins_another(tmp_path: Path) -> None:
+    """Sealed segments are complete, named by number, and in order."""
+    with spool(tmp_path) as one:
+        for text in (b"1\n", b"2\n"):
+            one.append(text)
+            one.sync()
+            one.seal()
+        one.seal()  # nothing open: nothing happens
+        one.sync()
+        sealed = one.sealed()
+    assert [path.read_bytes() for path in sealed] == [b"1\n", b"2\n"]
+    assert all(re.fullmatch(r"\d{13}\.jsonl", path.name) for path in sealed)
+    one.remove(sealed[0])
+    assert one.sealed() == sealed[1:]
+
+
+def test_a_torn_tail_becomes_a_rejected_line(tmp_path: Path) -> None:
+    """What a kill tore off is cut away, kept verbatim as rejected, and the rest is sealed."""
+    (tmp_path / "0000000000007.open").write_bytes(LINE + LINE[:30])
+    with spool(tmp_path) as one:
+        (sealed,) = one.sealed()
+    whole, torn = read(sealed.read_bytes())
+    assert sealed.name == "0000000000007.jsonl"
+    assert whole["event_type"] == "update"
+    assert torn["event_type"] == "rejected" and torn["exchange"] == "binance"
+    assert torn["message"] == LINE[:30].decode() and torn["reason"].startswith("torn")
+
+
+@pytest.mark.parametrize(("content", "segments"), [(LINE, 1), (b"", 0), (b"\0\0\0", 1)])
+def test_recovery_of_other_leftovers(tmp_path: Path, content: bytes, segments: int) -> None:
+    """Whole files are sealed as they are, empty ones vanish, and zeros from a power loss do not get in the way."""
+    (tmp_path / "0000000000007.open").write_bytes(content)
+    with spool(tmp_path) as one:
+        assert len(one.sealed()) == segments
+        assert all(read(path.read_bytes()) for path in one.sealed())
+    assert not list(tmp_path.glob("*.open"))
+
+
+def test_a_short_write_leaves_no_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a write is taken back, the caller learns that the disk is full, and later appends work."""
+    with spool(tmp_path) as one:
+        one.append(LINE)
+        whole_write = os.write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda file, data: whole_write(file, data[: len(data) // 2]))
+            with pytest.raises(SpoolFull, match="is full"):
+                one.append(LINE)
+        one.append(LINE)
+        one.seal()
+        assert one.sealed()[0].read_bytes() == LINE * 2
+
+
+def test_a_full_disk_damages_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """With a real limit on the file's size, exactly the acknowledged lines are there."""
+    program = f"""
+import resource
+from pathlib import Path
+from stream.clock import Clock
+from stream.errors import SpoolFull
+from stream.spool import Spool
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with Spool(Path({str(tmp_path)!r}), Clock()) as spool:
+    written = 0
+    try:
+        while True:
+            spool.append({LINE!r})
+            written += 1
+    except SpoolFull:
+        pass
+    try:
+        spool.check_room()
+    except SpoolFull as error:
+        print(written, error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    written, sentence = done.stdout.split(maxsplit=1)
+    assert int(written) == 1000 // len(LINE)
+    assert str(tmp_path) in sentence and "Make room" in sentence
+    (sealed,) = tmp_path.glob("*.jsonl")
+    assert sealed.read_bytes() == LINE * int(written)
+
+
+def test_a_second_recorder_is_refused(tmp_path: Path) -> None:
+    """Two processes on one folder would tear each other's segments."""
+    with spool(tmp_path), pytest.raises(SpoolError, match=r"Another recorder is using the spool .* spool_dir"):
+        spool(tmp_path).open()
+    with spool(tmp_path):
+        pass  # the first has let go
+
+
+def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path) -> None:
+    """A file in the way is named."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match=r"file/spool could not be opened"):
+        spool(tmp_path / "file" / "spool").open()
+
+
+def test_numbers_increase_even_when_the_clock_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set back, or read twice in a millisecond, repeats no name."""
+    numbers = Numbers(5)
+    first = numbers.next()
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
+    assert [numbers.next(), numbers.next()] == [first + 1, first + 2]
+
+
+def test_a_restart_continues_behind_the_numbers_on_disk(tmp_path: Path) -> None:
+    """A segment that waits for its upload is not overwritten by a process whose clock is behind."""
+    (tmp_path / "9999999999998.jsonl").write_bytes(LINE)
+    with spool(tmp_path) as one:
+        one.append(LINE)
+    assert (tmp_path / "9999999999999.jsonl").exists()
+
+
+def test_sealing_and_syncing_from_other_threads_loses_no_line(tmp_path: Path) -> None:
+    """Appends go on while segments end and are brought to the disk."""
+    with spool(tmp_path) as one:
+        done = threading.Event()
+
+        def meddle() -> None:
+            while not done.is_set():
+                one.sync()
+                one.seal()
+
+        meddlers = [threading.Thread(target=meddle) for _ in range(2)]
+        for meddler in meddlers:
+            meddler.start()
+        for n in range(3000):
+            one.append(b"%d\n" % n)
+        done.set()
+        for meddler in meddlers:
+            meddler.join()
+        one.seal()
+        text = b"".join(path.read_bytes() for path in one.sealed())
+    assert text == b"".join(b"%d\n" % n for n in range(3000))

@@ -1,0 +1,200 @@
+"""The uploader: every line reaches the object of its own pair-hour, whatever the store does meanwhile."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream import bronze, layout
+from stream.clock import Clock, hour_of
+from stream.errors import LakeError
+from stream.spool import Spool
+from stream.uploader import Uploader, lines, split
+from stream.wire import MINUTE
+from tests.recording import FailingLake, read, read_lake
+
+HOUR = datetime(2026, 11, 22, 7, tzinfo=UTC)
+
+
+def alive(exchange: str = "binance", symbol: str = "BTC-USDT", start: datetime = HOUR) -> bytes:
+    line = bronze.AliveLine(
+        exchange=exchange,
+        symbol=symbol,
+        native_symbol=symbol,
+        recv_ts=start + 2 * MINUTE,
+        interval_start=start,
+        interval_end=start + MINUTE,
+        since=start,
+        conn="test/1",
+    )
+    return bronze.encode(line)
+
+
+def status(moment: datetime) -> bytes:
+    line = bronze.StatusLine(
+        exchange="binance",
+        symbol="BTC-USDT",
+        native_symbol="BTCUSDT",
+        recv_ts=moment,
+        conn="test/1",
+        status="connected",
+        detail="x",
+    )
+    return bronze.encode(line)
+
+
+def rejected(moment: datetime) -> bytes:
+    line = bronze.RejectedLine(exchange="kraken", recv_ts=moment, conn="test/1", reason="r", message="m")
+    return bronze.encode(line)
+
+
+def make(spool: Spool, lake: FailingLake, speed: float = 100, compression: str = "zstd") -> Uploader:
+    clock = Clock(simulated_start=HOUR, wall_start=datetime.now(UTC), speed=speed)
+    kind = "zstd" if compression == "zstd" else "none"
+    return Uploader(spool=spool, lake=lake, recorder="test", compression=kind, clock=clock)  # type: ignore[arg-type]
+
+
+def segment(spool: Spool, *texts: bytes) -> Path:
+    spool.append(b"".join(texts))
+    spool.seal()
+    return spool.sealed()[-1]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool", Clock())
+
+
+@pytest.mark.parametrize(("compression", "suffix"), [("zstd", ".jsonl.zst"), ("none", ".jsonl")])
+def test_names_are_deterministic_and_a_repeat_overwrites_itself(
+    tmp_path: Path, spool: Spool, compression: str, suffix: str
+) -> None:
+    """An upload that a crash repeats gives the same objects with the same bytes."""
+    with spool:
+        lake = FailingLake(tmp_path / "lake")
+        one = segment(spool, alive(), alive(symbol="ETH-USDT"), rejected(HOUR))
+        content = one.read_bytes()
+        make(spool, lake, compression=compression).upload(one)
+        assert not one.exists()
+        before = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file()}
+        one.write_bytes(content)
+        make(spool, lake, compression=compression).upload(one)
+    after = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file()}
+    number = int(one.stem)
+    assert before == after
+    assert {str(path.relative_to(tmp_path / "lake")) for path in after} == {
+        layout.stream_key("binance", "BTC-USDT", HOUR, "test", number, suffix),
+        layout.stream_key("binance", "ETH-USDT", HOUR, "test", number, suffix),
+        layout.rejected_key("kraken", HOUR, f"test-{number:013d}.jsonl"),
+    }
+
+
+def test_a_minute_that_arrives_after_the_hour_is_in_its_own_hour(tmp_path: Path, spool: Spool) -> None:
+    """Candles and alive lines go by their interval, status lines by their reception."""
+    last = HOUR + 59 * MINUTE
+    with spool:
+        make(spool, FailingLake(tmp_path / "lake")).upload(segment(spool, alive(start=last), status(last + 2 * MINUTE)))
+    (early, alive_text), (late, status_text) = read_lake(tmp_path / "lake").items()
+    assert "hour=07" in early and alive_text == alive(start=last)
+    assert "hour=08" in late and status_text == status(last + 2 * MINUTE)
+
+
+def test_a_segment_stays_until_all_of_its_objects_are_there(tmp_path: Path, spool: Spool) -> None:
+    """One failed object of several keeps the whole segment."""
+    with spool:
+        lake = FailingLake(tmp_path / "lake", failures=1)
+        one = segment(spool, *(alive(symbol=f"A{n}-USDT") for n in range(5)))
+        with pytest.raises(LakeError):
+            make(spool, lake).upload(one)
+        assert one.exists()
+        make(spool, lake).upload(one)
+        assert not one.exists() and len(read_lake(tmp_path / "lake")) == 5
+
+
+def test_an_outage_is_one_incident(tmp_path: Path, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    """Failures are repeated with patience, logged once, and everything arrives when the store is back."""
+    caplog.set_level(logging.INFO)
+    with spool:
+        segments = [segment(spool, alive()), segment(spool, alive(symbol="ETH-USDT"))]
+        lake = FailingLake(tmp_path / "lake", failures=4)
+        uploader = make(spool, lake)
+        uploader.start()
+        assert uploader.finish(timeout=8)
+    assert not any(path.exists() for path in segments) and lake.attempts == 6
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert "out of order" in caplog.text and "uploads work again" in caplog.text
+
+
+def test_a_store_that_stays_away_does_not_hold_up_the_end(tmp_path: Path, spool: Spool) -> None:
+    """`finish` gives up in time, says so, and the segment stays."""
+    with spool:
+        one = segment(spool, alive())
+        uploader = make(spool, FailingLake(tmp_path / "lake", failures=10**9))
+        uploader.start()
+        began = time.monotonic()
+        assert uploader.finish(timeout=0.2) is False
+        assert time.monotonic() - began < 2 and one.exists()
+
+
+def test_what_the_disk_garbled_is_kept_apart(tmp_path: Path, spool: Spool) -> None:
+    """Lines that cannot be read are kept verbatim and do not stop the others."""
+    garbled = [b"\0\0\0\n", b'{"exchange":"binance","event_type":"alive","recv_ts":"x","symbol":"A-B"}\n', b"tail"]
+    with spool:
+        make(spool, FailingLake(tmp_path / "lake")).upload(segment(spool, alive(), *garbled))
+    found = {key.rpartition("/")[2].partition("-")[2]: text for key, text in read_lake(tmp_path / "lake").items()}
+    (damaged,) = (text for name, text in found.items() if "damaged" in name)
+    assert sorted(damaged) == sorted(b"".join(garbled))
+    assert len(found) == 2
+
+
+written = st.lists(
+    st.tuples(
+        st.sampled_from(["binance", "kraken"]),
+        st.sampled_from(["BTC-USDT", "ETH-USD", "1000REKT-USDT"]),
+        st.integers(0, 300),
+        st.sampled_from(["alive", "rejected", "status"]),
+    )
+)
+
+
+@given(written)
+def test_splitting_loses_nothing_and_each_line_is_in_its_own_place(
+    rows: list[tuple[str, str, int, str]],
+) -> None:
+    """The objects together are the segment, and each holds the lines of one exchange, symbol and hour, in order."""
+    texts = []
+    for exchange, symbol, minute, kind in rows:
+        moment = HOUR + minute * MINUTE
+        text = {"alive": alive(exchange, symbol, moment), "rejected": rejected(moment), "status": status(moment)}
+        texts.append(text[kind])
+    content = b"".join(texts)
+    objects = split(content, recorder="r", segment=7, suffix=".jsonl")
+    found = {key: list(lines(content, spans)) for key, spans in objects.items()}
+    assert Counter(line for part in found.values() for line in part) == Counter(texts)
+    for key, part in found.items():
+        assert part == [text for text in texts if text in part]
+        for line in read(b"".join(part)):
+            moment = datetime.fromisoformat(line.get("interval_start") or line["recv_ts"])
+            if line["event_type"] == "rejected":
+                assert key == layout.rejected_key(line["exchange"], hour_of(moment), "r-0000000000007.jsonl")
+            else:
+                assert key == layout.stream_key(line["exchange"], line["symbol"], hour_of(moment), "r", 7, ".jsonl")
+
+
+def test_a_large_segment_is_split_at_a_useful_pace() -> None:
+    """A minute's worth of 1,000 pairs takes well under a second."""
+    text = alive()
+    content = text * (20_000_000 // len(text))
+    began = time.monotonic()
+    (spans,) = split(content, recorder="r", segment=7, suffix=".jsonl").values()
+    assert len(spans) == 2 * content.count(b"\n")
+    assert time.monotonic() - began < 2
+    assert json.loads(content[spans[-2] : spans[-1]])["symbol"] == "BTC-USDT"
