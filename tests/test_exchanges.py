@@ -236,6 +236,38 @@ def test_subscriptions_name_every_pair() -> None:
             assert 7 in json.loads(text).values()
 
 
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_rest_rows_may_come_in_any_order(id_: str) -> None:
+    """The unfinished row is the newest, wherever it stands in the answer."""
+    module, file = exchanges.EXCHANGES[id_], PAYLOADS / id_ / "rest" / "candles.json"
+    minute = datetime.fromisoformat(about(id_)["minute"])
+    _, expected = answer(module, file, minute, minute + timedelta(hours=1))
+    whole = json.loads(file.read_text())
+    rows = (
+        whole if isinstance(whole, list) else next(rows for rows in whole["result"].values() if isinstance(rows, list))
+    )
+    rows.reverse()
+    dialogue = module.fetch_candles("BTC-USDT", minute, minute + timedelta(hours=1))
+    next(dialogue)
+    with pytest.raises(StopIteration) as done:
+        dialogue.send(msgspec.structs.replace(response(id_, file), body=json.dumps(whole).encode()))
+    starts = [one.interval_start for one in expected.candles]
+    assert [one.interval_start for one in done.value.value.candles] == starts
+    assert done.value.value.covered_end == expected.covered_end
+
+
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_an_empty_answer_is_not_no_trades(id_: str) -> None:
+    """A 200 with an empty list covers nothing: no minute becomes empty because of it."""
+    minute = datetime.fromisoformat(about(id_)["minute"])
+    body = b"[]" if id_ != "kraken" else b'{"error":[],"result":{"XBTUSDT":[],"last":0}}'
+    dialogue = exchanges.EXCHANGES[id_].fetch_candles("BTC-USDT", minute, minute + MINUTE)
+    next(dialogue)
+    with pytest.raises(StopIteration) as done:
+        dialogue.send(msgspec.structs.replace(response(id_, PAYLOADS / id_ / "about.json"), body=body))
+    assert (done.value.value.candles, done.value.value.covered_start) == ([], None)
+
+
 def test_binance_pages_until_the_last_short_page() -> None:
     """A range longer than a page is asked for page by page, without a row lost or doubled at the seams."""
     module = exchanges.EXCHANGES["binance"]

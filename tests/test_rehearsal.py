@@ -303,7 +303,7 @@ def test_late_evidence_is_merged_by_the_next_run(rehearsal: Rehearsal) -> None:
     }
     late = f"{key.rpartition('/')[0]}/second-0000000000001.jsonl"
     rehearsal.lake.put(late, json.dumps(line).encode() + b"\n")
-    done = rehearsal.luigi("Hourly")
+    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "hourly", "--once")
     assert done.returncode == 0, done.stdout + done.stderr
     after = rehearsal.objects()
     changed = {key for key in after if key.startswith("silver/") and after[key] != before[key]}

@@ -231,7 +231,7 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
                 "limit": str(_ROWS),
             },
         )
-        rows = [_rest_candle(native, raw) for raw in _decode_rows(response.body)]
+        rows = sorted((_rest_candle(native, raw) for raw in _decode_rows(response.body)), key=_opened)
         for candle, following in zip_longest(rows, rows[1:]):
             closes = candle.interval_start + MINUTE
             known_from = known_from or max(start, candle.interval_start)
@@ -253,6 +253,10 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
         silence="no_data",
         previous_close=previous.close if previous else None,
     )
+
+
+def _opened(candle: Candle) -> datetime:
+    return candle.interval_start
 
 
 def _closed(closes: datetime, response: Response) -> bool:

@@ -251,11 +251,10 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
         path="/0/public/OHLC",
         query={"pair": rest_symbol(symbol), "interval": "1", "since": str(_seconds(since))},
     )
-    rows = [_rest_candle(native, raw) for raw in _rows(response.body)][:-1]
-    if not rows or rows[0].interval_start > start:
-        older_than = min(rows[0].interval_start if rows else end, end)
-        if response.recv_ts - start > _HISTORY:
-            return (yield from _fetch_trades(symbol, start, older_than if rows else end, rows, end))
+    rows = sorted((_rest_candle(native, raw) for raw in _rows(response.body)), key=lambda one: one.interval_start)[:-1]
+    reached = rows[0].interval_start if rows else end
+    if reached > start and response.recv_ts - start > _HISTORY:
+        return (yield from _fetch_trades(symbol, start, min(reached, end), rows, end))
     before = [candle for candle in rows if candle.interval_start < start]
     wanted = [candle for candle in rows if start <= candle.interval_start < end]
     return Fetched(
