@@ -87,7 +87,6 @@ check_complete_on_run = true
 
 [scheduler]
 stable_done_cooldown_secs = 0
-retry_count = 1
 
 [retcode]
 already_running = 10
@@ -105,6 +104,7 @@ class DemoError(KlinesError):
 
 def run(folder: Path, *, hours: int, speed: float, keep: bool, console: Console) -> None:
     """Rehearses `hours` hours in `folder` (emptied first), prints the verdicts; DemoError when a part fails."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the parts are ended however this one is
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
         config, ports = folder / "luigi.cfg", _free_ports("binance", "kraken", "luigid")
