@@ -84,6 +84,7 @@ no_lock = true
 
 [worker]
 check_complete_on_run = true
+check_unfulfilled_deps = false
 
 [scheduler]
 stable_done_cooldown_secs = 0

@@ -21,9 +21,12 @@ class UnreadableLines(Exception):
 
 
 @contextmanager
-def open_memory() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory, in UTC, with room for a batch of pairs, not for an hour of all of them."""
-    connection = duckdb.connect(config={"memory_limit": "300MB"})
+def open_memory(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory, in UTC, with room for a batch of pairs, not for an hour of all of them.
+
+    With one thread, rows come in the order in which they are read.
+    """
+    connection = duckdb.connect(config={"memory_limit": "300MB", **({"threads": threads} if threads else {})})
     try:
         connection.execute(sql.load("duckdb/begin_session"))
         yield connection
@@ -31,13 +34,12 @@ def open_memory() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def read_lines(
-    connection: duckdb.DuckDBPyConnection, files: list[Path], exchange: str, symbols: list[str], hour: datetime
-) -> pa.Table:
-    """The lines of these JSONL files: columns of sql/duckdb/read_lines.sql, sorted, `valid` last."""
+def read_lines(files: list[Path], exchange: str, symbols: list[str], hour: datetime) -> pa.Table:
+    """The lines of these JSONL files, in their order: columns of sql/duckdb/read_lines.sql, `valid` last."""
     values = {"files": [str(file) for file in files], "exchange": exchange, "symbols": symbols, "hour": hour}
     try:
-        return connection.execute(sql.load("duckdb/read_lines"), values).to_arrow_table()
+        with open_memory(threads=1) as connection:
+            return connection.execute(sql.load("duckdb/read_lines"), values).to_arrow_table()
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
         raise UnreadableLines(str(error)) from error
 

@@ -172,8 +172,8 @@ class SilverPair(ExchangeHourTask):
     def is_current(self, context: Context) -> bool:
         """Every pair of the batch was judged from the evidence that there is."""
         context.check_pairs(str(self.exchange), self.batch)
-        current = silver_hour.current(context.lake, str(self.exchange), self.batch, self.utc)
-        return current.issuperset(self.batch)
+        facts = silver_hour.facts_of(context.lake, self.utc, [(str(self.exchange), symbol) for symbol in self.batch])
+        return silver_hour.is_current(context.lake, str(self.exchange), self.batch, self.utc, facts)
 
     def output(self) -> list[LakeTarget]:
         """One part.parquet per pair."""
@@ -198,10 +198,7 @@ class SilverHour(HourTask):
 
     def is_current(self, context: Context) -> bool:
         """Every pair's silver is up to date, and Postgres has just that."""
-        return all(
-            silver_hour.current(context.lake, exchange, symbols, self.utc).issuperset(symbols)
-            for exchange, symbols in context.settings.pairs.items()
-        ) and publish_hour.is_published(context, self.utc)
+        return publish_hour.is_published(context, self.utc)
 
     def output(self) -> list[LakeTarget]:
         """In Postgres: a partition of silver.fact_ohlcv. In the lake: nothing of its own."""

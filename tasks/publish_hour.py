@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from stream import layout
-from stream.lake import in_parallel
 from tasks import duck, evidence, parquet, rest_hour, silver_hour, warehouse
 from tasks.context import Context
 
@@ -26,15 +25,18 @@ def pairs_of(context: Context, hour: datetime) -> list[Pair]:
         for symbol in _values(lake.folders(layout.silver_prefix(exchange)))
         if (exchange, symbol) not in configured
     ]
-    held = in_parallel(lambda pair: lake.tail(layout.silver_key(*pair, hour), 8) is not None, others)
+    held = lake.each(lambda pair: lake.tail(layout.silver_key(*pair, hour), 8) is not None, others)
     return sorted(configured + [pair for pair, is_held in zip(others, held, strict=True) if is_held])
 
 
 def is_published(context: Context, hour: datetime) -> bool:
-    """Postgres has exactly what silver has."""
+    """Silver is up to date, and Postgres has exactly that."""
     pairs = pairs_of(context, hour)
-    facts = in_parallel(lambda pair: parquet.facts(context.lake, layout.silver_key(*pair, hour)), pairs)
-    silver = {pair: found and found["content"] for pair, found in zip(pairs, facts, strict=True)}
+    facts = silver_hour.facts_of(context.lake, hour, pairs)
+    for exchange, symbols in context.settings.pairs.items():
+        if not silver_hour.is_current(context.lake, exchange, symbols, hour, facts):
+            return False
+    silver = {pair: found and found["content"] for pair, found in facts.items()}
     with warehouse.connect(context.settings.warehouse) as postgres:
         published = {pair: content for pair, (content, _) in postgres.hashes(hour).items()}
     return published == silver

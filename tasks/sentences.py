@@ -28,25 +28,28 @@ class SentenceFilter(logging.Filter):
         return True
 
 
-EXIT_CODES = {
-    "already_running": "10",
-    "missing_data": "20",
-    "not_run": "25",
-    "task_failed": "30",
-    "scheduling_error": "35",
-    "unhandled_exception": "40",
+DEFAULTS = {
+    # Two runs of one command at once are safe: each looks at the evidence first.
+    ("core", "no_lock"): "true",
+    # The scheduler knows what is done; to look again costs a read of the lake per pair.
+    ("worker", "check_unfulfilled_deps"): "false",
+    # Luigi's own default for a failure is 0, and cron would take it for a success.
+    ("retcode", "already_running"): "10",
+    ("retcode", "missing_data"): "20",
+    ("retcode", "not_run"): "25",
+    ("retcode", "task_failed"): "30",
+    ("retcode", "scheduling_error"): "35",
+    ("retcode", "unhandled_exception"): "40",
 }
-"""Where [retcode] leaves one out: Luigi's own default for a failure is 0, and cron would take it for a success."""
+"""What Luigi is told where luigi.cfg says nothing."""
 
 
 def install() -> None:
     """Applies to this process's Luigi, its log and its exit codes; a second call changes nothing."""
     config = luigi.configuration.get_config()  # type: ignore[no-untyped-call]
-    if not config.has_option("core", "no_lock"):
-        config.set("core", "no_lock", "true")  # two runs of one command are safe: each looks at the evidence first
-    for name, code in EXIT_CODES.items():
-        if not config.has_option("retcode", name):
-            config.set("retcode", name, code)
+    for (section, name), value in DEFAULTS.items():
+        if not config.has_option(section, name):
+            config.set(section, name, value)
     logger = logging.getLogger("luigi-interface")
     if not any(isinstance(one, SentenceFilter) for one in logger.filters):
         logger.addFilter(SentenceFilter())

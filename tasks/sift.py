@@ -61,7 +61,7 @@ def sift(
             else:
                 bad.append(_rejected(exchange, hour, key, reason, line))
         if bad:
-            path = folder / f"sifted-{number}.jsonl"
+            path = folder / f"sifted-{symbols[0]}-{number}.jsonl"
             path.write_bytes(b"".join(line + b"\n" for line in good))
             lake.put(layout.rejected_key(exchange, hour, _name(key)), b"".join(bad))
             aside += len(bad)

@@ -17,19 +17,29 @@ from tasks import choose, evidence, parquet, stream_hour
 from tasks.completeness import Completeness
 from tasks.schemas import SILVER
 
+Facts = dict[tuple[str, str], dict[str, Any] | None]
+"""(exchange, symbol) → what the footer of the pair's silver says; None where there is none."""
 
-def current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> set[str]:
-    """The symbols whose pair-hour was judged from the evidence that there is."""
+
+def facts_of(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> Facts:
+    """The footers of these pairs' silver, several at a time."""
+    found = lake.each(lambda pair: parquet.facts(lake, layout.silver_key(*pair, hour)), pairs)
+    return dict(zip(pairs, found, strict=True))
+
+
+def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, facts: Facts) -> bool:
+    """All these pair-hours were judged, from the evidence that there is."""
+    if not all(facts[exchange, symbol] for symbol in symbols):
+        return False
     read = parquet.facts(lake, layout.bronze_key(exchange, hour, "rest"))
     if read is None:
-        return set()
+        return False
     lines = evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour))
-    found = in_parallel(lambda symbol: parquet.facts(lake, layout.silver_key(exchange, symbol, hour)), symbols)
-    return {
-        symbol
-        for symbol, facts in zip(symbols, found, strict=True)
-        if facts and facts["evidence"] == evidence.fingerprint(lines[symbol], read["evidence"].get(symbol, ""))
-    }
+    return all(
+        found["evidence"] == evidence.fingerprint(lines[symbol], read["evidence"].get(symbol, ""))
+        for symbol in symbols
+        if (found := facts[exchange, symbol])
+    )
 
 
 def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, *, keep_empty: bool) -> None:
@@ -52,22 +62,22 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, *, k
         ),
         keep_empty=keep_empty,
     )
-    candles = judged.candles.partition_by("symbol", as_dict=True)
-    verdicts = judged.verdicts.partition_by("symbol", as_dict=True)
-
-    def write(symbol: str) -> None:
-        own = candles.get((symbol,), judged.candles.clear())
+    table = judged.candles.to_arrow().cast(SILVER)
+    summaries = _summaries(judged)
+    objects, row = {}, 0
+    for symbol in sorted(symbols):
+        rows = summaries[symbol]["stream"] + summaries[symbol]["rest"] + keep_empty * summaries[symbol]["empty"]
         mark = evidence.fingerprint(stream_facts["evidence"].get(symbol, ""), rest_facts["evidence"].get(symbol, ""))
-        facts = {"evidence": mark, **_summary(own, verdicts[(symbol,)])}
-        lake.put(layout.silver_key(exchange, symbol, hour), parquet.encode(own.to_arrow().cast(SILVER), facts))
-
-    in_parallel(write, symbols)
+        facts = {"evidence": mark, **summaries[symbol]}
+        objects[layout.silver_key(exchange, symbol, hour)] = parquet.encode(table.slice(row, rows), facts)
+        row += rows
+    in_parallel(lambda key: lake.put(key, objects[key]), objects)  # a write waits, for the disk or the network
 
 
 def read(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> tuple[pa.Table, list[Completeness]]:
     """All these pairs' candles of the hour (schema SILVER, sorted) and their completeness."""
     keys = [layout.silver_key(exchange, symbol, hour) for exchange, symbol in sorted(pairs)]
-    found = in_parallel(lambda key: parquet.read(lake, key), keys)
+    found = lake.each(lambda key: parquet.read(lake, key), keys)
     tables = [SILVER.empty_table(), *(table.cast(SILVER) for table, _ in found)]
     ledger = [
         completeness(exchange, symbol, hour, facts)
@@ -94,19 +104,24 @@ def completeness(exchange: str, symbol: str, hour: datetime, facts: dict[str, An
     )
 
 
-def _summary(candles: pl.DataFrame, verdicts: pl.DataFrame) -> dict[str, Any]:
-    """Counts of the verdicts, the cause of each missing minute, and a digest of all that readers see."""
-    counts = dict(verdicts.group_by("verdict").len().iter_rows())
-    causes = {
-        f"{minute.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}": cause
-        for minute, verdict, cause in verdicts.select("interval_start", "verdict", "cause").iter_rows()
-        if verdict == "missing"
+def _summaries(judged: choose.Judged) -> dict[str, dict[str, Any]]:
+    """Symbol → counts of the verdicts, the cause of each missing minute, and a digest of all that readers see."""
+    summaries: dict[str, dict[str, Any]] = {
+        symbol: {"expected": expected, **dict.fromkeys(("stream", "rest", "empty", "missing"), 0), "causes": {}}
+        for symbol, expected in judged.verdicts.group_by("symbol").len().iter_rows()
     }
-    summary = {
-        "expected": verdicts.height,
-        **{verdict: counts.get(verdict, 0) for verdict in ("stream", "rest", "empty", "missing")},
-        "causes": causes,
+    for symbol, verdict, count in judged.verdicts.group_by("symbol", "verdict").len().iter_rows():
+        summaries[symbol][verdict] = count
+    missing = judged.verdicts.filter(pl.col("verdict") == "missing")
+    for symbol, minute, cause in missing.select("symbol", "interval_start", "cause").iter_rows():
+        summaries[symbol]["causes"][f"{minute.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] = cause
+    digests = {
+        symbol: hashlib.blake2b(json.dumps(summary, sort_keys=True).encode(), digest_size=16)
+        for symbol, summary in summaries.items()
     }
-    digest = hashlib.blake2b(candles.write_csv().encode(), digest_size=16)
-    digest.update(json.dumps(summary, sort_keys=True).encode())
-    return {**summary, "content": digest.hexdigest()}
+    lines = judged.candles.write_csv(include_header=False).splitlines()
+    for symbol, line in zip(judged.candles["symbol"], lines, strict=True):
+        digests[symbol].update(line.encode())
+    for symbol, summary in summaries.items():
+        summary["content"] = digests[symbol].hexdigest()
+    return summaries

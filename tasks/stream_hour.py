@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,36 +41,96 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> i
     """
     objects = evidence.recorded(lake, exchange, symbols, hour)
     facts = {"evidence": evidence.fingerprints(objects)}
-    sessions: list[pa.Table] = []
     rejected = 0
-    with tempfile.TemporaryDirectory(prefix="klines-") as folder, duck.open_memory() as connection:
+    with tempfile.TemporaryDirectory(prefix="klines-") as folder:
         path = Path(folder) / "stream.parquet"
         with closing(parquet.writer(str(path), BRONZE, facts)) as bronze:
-            for batch in _batches(objects):
-                lines, aside = _read(lake, connection, exchange, batch, hour, Path(folder))
+            taken = _Taken(exchange, bronze)
+            for lines, aside in _read_all(lake, exchange, objects, hour, Path(folder)):
+                taken.take(lines)
                 rejected += aside
-                is_candle = pc.is_in(lines["event_type"], pa.array(["snapshot", "update"]))
-                _write(bronze, lines.filter(is_candle))
-                sessions.append(_sessions(lines.filter(pc.invert(is_candle))))
-        lake.put(
-            layout.sessions_key(exchange, hour, "stream"),
-            parquet.encode(pa.concat_tables([SESSIONS.empty_table(), *sessions]), facts),
-        )
+        sessions = pa.concat_tables(taken.sessions)
+        lake.put(layout.sessions_key(exchange, hour, "stream"), parquet.encode(sessions, facts))
         lake.put_file(layout.bronze_key(exchange, hour, "stream"), path)
+    _remember((lake.root, exchange, hour, _mark(facts)), taken.finished, taken.traded)
     return rejected
 
 
-def finished(lake: Lake, exchange: str, hour: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The hour's finished stream candles (schema BRONZE), and its minutes that had trades (symbol, interval_start)."""
-    table, _ = parquet.read(lake, layout.sessions_key(exchange, hour, "stream"))
-    sessions = parquet.frame(table)
-    done = [parquet.frame(BRONZE.empty_table())]
-    traded = [choose.traded(done[0])]
-    for batch in _row_groups(lake, layout.bronze_key(exchange, hour, "stream")):
-        candles = parquet.frame(batch)
-        done.append(choose.finished(candles, sessions))
-        traded.append(choose.traded(candles))
-    return pl.concat(done), pl.concat(traded)
+class _Taken:
+    """What has been read of an hour: candles go into the Parquet at once, the rest is small."""
+
+    def __init__(self, exchange: str, bronze: pq.ParquetWriter) -> None:
+        self._exchange = exchange
+        self._bronze = bronze
+        self.sessions = [SESSIONS.empty_table()]
+        self.finished = [parquet.frame(BRONZE.empty_table())]
+        self.traded = [choose.traded(self.finished[0])]
+
+    def take(self, lines: pa.Table) -> None:
+        """One batch of pairs. It becomes one row group: `_row_groups` relies on it."""
+        is_candle = pc.is_in(lines["event_type"], pa.array(["snapshot", "update"]))
+        candles = self._shaped(lines.filter(is_candle), BRONZE)
+        sessions = self._shaped(lines.filter(pc.invert(is_candle)), SESSIONS)
+        if candles.num_rows:
+            self._bronze.write_table(candles, row_group_size=candles.num_rows)
+        self.sessions.append(sessions)
+        frame = parquet.frame(candles)
+        self.finished.append(choose.finished(frame, parquet.frame(sessions)))
+        self.traded.append(choose.traded(frame))
+
+    def _shaped(self, lines: pa.Table, schema: pa.Schema) -> pa.Table:
+        """The lines with the columns of `schema`: what is the same for all of them is not read, but added."""
+        minute = pa.scalar(60_000_000, pa.duration("us"))
+        added = {
+            "exchange": pa.repeat(self._exchange, len(lines)),
+            "source": pa.repeat("stream", len(lines)),
+            "interval_seconds": pa.repeat(pa.scalar(60, pa.int32()), len(lines)),
+            "interval_end": pc.add(lines["interval_start"], minute),
+            "ingestion_ts": lines["recv_ts"],
+        }
+        columns = []
+        for field in schema:
+            if field.name in added:
+                columns.append(added[field.name])
+            elif field.name in lines.column_names:
+                columns.append(lines[field.name].cast(field.type))
+            else:
+                columns.append(pa.nulls(len(lines), field.type))
+        return pa.table(columns, schema=schema)
+
+
+_Finished = tuple[pl.DataFrame, pl.DataFrame]
+_remembered: dict[tuple[str, str, datetime, str], _Finished] = {}
+
+
+def finished(lake: Lake, exchange: str, hour: datetime) -> _Finished:
+    """The hour's finished stream candles (schema BRONZE), and its minutes that had trades (symbol, interval_start).
+
+    BronzeRest and SilverPair ask for it: who has just read the hour, or asks again, need not read the Parquet.
+    """
+    facts = parquet.facts(lake, layout.bronze_key(exchange, hour, "stream")) or {}
+    key = (lake.root, exchange, hour, _mark(facts))
+    if key not in _remembered:
+        table, _ = parquet.read(lake, layout.sessions_key(exchange, hour, "stream"))
+        sessions = parquet.frame(table)
+        done = [parquet.frame(BRONZE.empty_table())]
+        traded = [choose.traded(done[0])]
+        for batch in _row_groups(lake, layout.bronze_key(exchange, hour, "stream")):
+            candles = parquet.frame(batch)
+            done.append(choose.finished(candles, sessions))
+            traded.append(choose.traded(candles))
+        _remember(key, done, traded)
+    return _remembered[key]
+
+
+def _mark(facts: dict[str, Any]) -> str:
+    return evidence.fingerprint(*(f"{symbol} {mark}" for symbol, mark in sorted(facts["evidence"].items())))
+
+
+def _remember(key: tuple[str, str, datetime, str], done: list[pl.DataFrame], traded: list[pl.DataFrame]) -> None:
+    while len(_remembered) >= 4:
+        del _remembered[next(iter(_remembered))]
+    _remembered[key] = (pl.concat(done), pl.concat(traded))
 
 
 def _row_groups(lake: Lake, key: str) -> Iterator[pa.Table]:
@@ -78,44 +140,38 @@ def _row_groups(lake: Lake, key: str) -> Iterator[pa.Table]:
             yield file.read_row_group(group).replace_schema_metadata(None)
 
 
-def _batches(objects: dict[str, list[Stored]]) -> Iterator[dict[str, list[Stored]]]:
+def _read_all(
+    lake: Lake, exchange: str, objects: dict[str, list[Stored]], hour: datetime, folder: Path
+) -> Iterator[tuple[pa.Table, int]]:
+    """The valid lines of the hour, some pairs at a time, by symbol; and how many lines were set aside.
+
+    Two batches are read at once and one waits: that keeps two cores busy, and bounds the memory.
+    """
     symbols = sorted(symbol for symbol, found in objects.items() if found)
-    for n in range(0, len(symbols), _PAIRS_AT_ONCE):
-        yield {symbol: objects[symbol] for symbol in symbols[n : n + _PAIRS_AT_ONCE]}
+    batches = [symbols[n : n + _PAIRS_AT_ONCE] for n in range(0, len(symbols), _PAIRS_AT_ONCE)]
+    with ThreadPoolExecutor(2) as readers:
+        ahead: deque[Future[tuple[pa.Table, int]]] = deque()
+        for batch in batches:
+            if len(ahead) > 2:
+                yield ahead.popleft().result()
+            found = {symbol: objects[symbol] for symbol in batch}
+            ahead.append(readers.submit(_read, lake, exchange, found, hour, folder))
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _read(
-    lake: Lake,
-    connection: duckdb.DuckDBPyConnection,
-    exchange: str,
-    objects: dict[str, list[Stored]],
-    hour: datetime,
-    folder: Path,
+    lake: Lake, exchange: str, objects: dict[str, list[Stored]], hour: datetime, folder: Path
 ) -> tuple[pa.Table, int]:
-    """The valid lines of some pairs, and how many others there were. Only an hour with bad lines is read twice."""
+    """The valid lines of some pairs, and how many others there were. Only pairs with bad lines are read twice."""
     keys = [one.key for found in objects.values() for one in found]
     symbols = list(objects)
     with lake.local(keys) as paths:
         try:
-            lines = duck.read_lines(connection, paths, exchange, symbols, hour)
+            lines = duck.read_lines(paths, exchange, symbols, hour)
             if pc.all(lines["valid"]).as_py() is not False:
                 return lines, 0
         except duck.UnreadableLines:
             pass
         sifted, aside = sift.sift(lake, exchange, symbols, hour, dict(zip(keys, paths, strict=True)), folder)
-        return duck.read_lines(connection, sifted, exchange, symbols, hour), aside
-
-
-def _write(bronze: pq.ParquetWriter, candles: pa.Table) -> None:
-    """One row group a batch: `_row_groups` relies on it."""
-    if candles.num_rows:
-        bronze.write_table(candles.select(BRONZE.names).cast(BRONZE), row_group_size=candles.num_rows)
-
-
-def _sessions(lines: pa.Table) -> pa.Table:
-    renamed = lines.rename_columns({"ingestion_ts": "recv_ts"})
-    columns = [
-        renamed[field.name].cast(field.type) if field.name in renamed.column_names else pa.nulls(len(lines), field.type)
-        for field in SESSIONS
-    ]
-    return pa.table(columns, schema=SESSIONS)
+        return duck.read_lines(sifted, exchange, symbols, hour), aside

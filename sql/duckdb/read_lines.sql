@@ -1,12 +1,9 @@
--- The recorded lines of some pairs of one exchange-hour, typed and in an order that does not depend on the reading.
+-- The recorded lines of some pairs of one exchange-hour, typed, in the order of the files and of the lines in them.
 -- $files: paths of JSONL or JSONL.zst files; $exchange: id; $symbols: canonical symbols; $hour: timestamptz.
 -- `valid` is false for a line that does not belong here: nothing may be read as NULL and then go on as a candle.
 SELECT
-    exchange,
     symbol,
-    60 AS interval_seconds,
     interval_start,
-    interval_start + INTERVAL 1 MINUTE AS interval_end,
     open,
     high,
     low,
@@ -14,8 +11,7 @@ SELECT
     volume,
     vwap,
     trade_count,
-    'stream' AS source,
-    recv_ts AS ingestion_ts,
+    recv_ts,
     quote_volume,
     event_type,
     event_ts,
@@ -55,6 +51,3 @@ FROM read_json(
         detail: 'VARCHAR'
     }
 )
-ORDER BY
-    symbol, interval_start, recv_ts, event_type, is_final, event_ts, trade_count, conn, open, high, low, close, volume,
-    quote_volume, vwap, since, status, detail

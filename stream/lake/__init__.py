@@ -54,6 +54,9 @@ class Lake(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
 
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+        """`function` of each item, results in their order: several at a time where a call means waiting."""
+
     def local(self, keys: list[str]) -> AbstractContextManager[list[Path]]:
         """A context with local paths of these objects, in this order, for as long as it lasts."""
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from stream.errors import LakeError
 from stream.lake import Stored
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class FolderLake:
@@ -25,15 +31,14 @@ class FolderLake:
         """Write beside, fsync, rename, fsync the folder: whole or not at all, also after a power loss."""
         with self._errors(f"write {key}"):
             path = self._root / key
-            beside = self._write_beside(path, data)
-            beside.replace(path)
+            self._write_beside(path, io.BytesIO(data)).replace(path)
             _fsync_folder(path.parent)
 
     def create(self, key: str, data: bytes) -> bool:
         """As `put`, but the last step is a link, which fails where a file exists."""
         with self._errors(f"write {key}"):
             path = self._root / key
-            beside = self._write_beside(path, data)
+            beside = self._write_beside(path, io.BytesIO(data))
             try:
                 os.link(beside, path)
             except FileExistsError:
@@ -44,8 +49,11 @@ class FolderLake:
             return True
 
     def put_file(self, key: str, path: Path) -> None:
-        """Copy, then as `put`."""
-        self.put(key, path.read_bytes())
+        """As `put`, without holding the whole file in memory."""
+        with self._errors(f"write {key}"), path.open("rb") as source:
+            target = self._root / key
+            self._write_beside(target, source).replace(target)
+            _fsync_folder(target.parent)
 
     def get(self, key: str) -> bytes:
         """Read the file."""
@@ -94,16 +102,20 @@ class FolderLake:
         with self._errors(f"delete {key}"):
             (self._root / key).unlink(missing_ok=True)
 
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+        """One after another: threads would only wait for each other."""
+        return [function(item) for item in items]
+
     @contextmanager
     def local(self, keys: list[str]) -> Iterator[list[Path]]:
         """The files themselves."""
         yield [self._root / key for key in keys]
 
-    def _write_beside(self, path: Path, data: bytes) -> Path:
+    def _write_beside(self, path: Path, source: BinaryIO) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.parent / f".{path.name}.{os.getpid()}.{next(self._names)}"
         with beside.open("wb") as file:
-            file.write(data)
+            shutil.copyfileobj(source, file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
         return beside

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from stream.errors import LakeError
 from stream.lake import PARALLEL, Stored, in_parallel
@@ -16,6 +16,9 @@ from stream.settings import LakeSettings
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class S3Lake:
@@ -101,6 +104,10 @@ class S3Lake:
         """One DELETE."""
         with self._errors(f"delete {key}"):
             self._client().delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+        """Several at a time."""
+        return in_parallel(function, items)
 
     @contextmanager
     def local(self, keys: list[str]) -> Iterator[list[Path]]:
