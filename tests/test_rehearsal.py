@@ -77,13 +77,6 @@ speed = {speed}
 autoload_range = true
 [worker]
 check_complete_on_run = true
-[retcode]
-already_running = 10
-missing_data = 20
-not_run = 25
-task_failed = 30
-scheduling_error = 35
-unhandled_exception = 40
 """
 
 

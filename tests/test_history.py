@@ -1,0 +1,106 @@
+"""Hours from before the recorder existed: REST alone, by candles or by trades, held against the emulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stream.emulator.market import Market
+from stream.lake.folder import FolderLake
+from stream.settings import WarehouseSettings
+from stream.wire import MINUTE
+from tasks import parquet
+from tests.test_rehearsal import CONFIG, free_port, process, wait_for
+
+HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
+SEED = 5
+
+
+@pytest.fixture
+def environment(tmp_path: Path, warehouse_settings: WarehouseSettings) -> dict[str, str]:
+    """A luigi.cfg that lives 14 hours after the hour, sixty times as fast."""
+    config = tmp_path / "luigi.cfg"
+    text = CONFIG.format(
+        root="lake",
+        endpoint="",
+        port=free_port(),
+        dsn=warehouse_settings.dsn,
+        simulated_start=(HOUR + timedelta(hours=14)).isoformat(),
+        wall_start=datetime.now(UTC).isoformat(),
+        speed=60,
+    )
+    pairs = '[pairs]\nbinance = ["WALK-USDT"]\nkraken = ["WALK-USD", "DOGE-USD"]\n[stream]'
+    config.write_text(text[: text.index("[pairs]")] + pairs + text[text.index("[stream]") + len("[stream]") :])
+    return {**os.environ, "LUIGI_CONFIG_PATH": str(config)}
+
+
+def luigi(environment: dict[str, str], task: str) -> str:
+    """Runs a task of the hour; returns what it said."""
+    command = [sys.executable, "-m", "luigi", "--module", "tasks", task, "--hour", f"{HOUR:%Y-%m-%dT%H}"]
+    done = subprocess.run(
+        [*command, "--local-scheduler"], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def verdicts(tmp_path: Path, exchange: str, symbol: str) -> dict[str, int]:
+    """What the footer of the pair's silver counts."""
+    key = f"silver/fact_ohlcv/exchange={exchange}/symbol={symbol}/year=2025/month=12/day=01/hour=01/part.parquet"
+    facts = parquet.facts(FolderLake(tmp_path / "lake"), key)
+    assert facts is not None
+    return {name: facts[name] for name in ("stream", "rest", "empty", "missing")}
+
+
+def test_hours_older_than_krakens_rows_are_rebuilt_from_trades(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Prices and counts exactly, sums as exactly as floats add up; silent minutes are proven, nothing is missing."""
+    port = int((tmp_path / "luigi.cfg").read_text().partition("127.0.0.1:")[2].partition("/")[0])
+    simulate = [sys.executable, "-m", "tasks.cli", "simulate", "--seed", str(SEED), "--silent", "0.2"]
+    with process(environment, tmp_path / "emulator.log", *simulate):
+        wait_for(port)
+        luigi(environment, "GoldHour")
+    lake = FolderLake(tmp_path / "lake")
+    for exchange, symbol in (("binance", "WALK-USDT"), ("kraken", "WALK-USD"), ("kraken", "DOGE-USD")):
+        market = Market(exchange, seed=SEED, silent=0.2)
+        bars = [market.bar(symbol, HOUR + n * MINUTE) for n in range(60)]
+        silent = sum(bar is not None and not bar.trade_count for bar in bars)
+        assert silent > 0
+        assert verdicts(tmp_path, exchange, symbol) == {"stream": 0, "rest": 60 - silent, "empty": silent, "missing": 0}
+        key = f"silver/fact_ohlcv/exchange={exchange}/symbol={symbol}/year=2025/month=12/day=01/hour=01/part.parquet"
+        for bar, row in zip(bars, parquet.read(lake, key)[0].to_pylist(), strict=True):
+            assert bar is not None
+            exact = (bar.open, bar.high, bar.low, bar.close)
+            assert tuple(row[name] for name in ("open", "high", "low", "close")) == tuple(map(float, exact))
+            assert row["trade_count"] == bar.trade_count
+            assert row["volume"] == pytest.approx(float(bar.volume), rel=1e-9)
+    assert lake.objects("bronze/rest/exchange=kraken/symbol=WALK-USD/")
+
+
+def test_an_exchange_that_is_away_does_not_block_the_hour(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The hour is published with the reason; when REST is back, `Hourly`'s asking again fills it."""
+    luigi(environment, "GoldHour")
+    assert verdicts(tmp_path, "binance", "WALK-USDT") == {"stream": 0, "rest": 0, "empty": 0, "missing": 60}
+    config = tmp_path / "luigi.cfg"
+    port = int(config.read_text().partition("127.0.0.1:")[2].partition("/")[0])
+    simulate = [sys.executable, "-m", "tasks.cli", "simulate", "--seed", str(SEED)]
+    with process(environment, tmp_path / "emulator.log", *simulate):
+        wait_for(port)
+        # An hour after the hour's end, at normal speed: the hour is the last finished one.
+        text = config.read_text()
+        start = f"simulated_start = {(HOUR + timedelta(hours=14)).isoformat()}"
+        later = f"simulated_start = {(HOUR + timedelta(hours=1, minutes=5)).isoformat()}"
+        wall = text.partition("wall_start = ")[2].partition("\n")[0]
+        text = (
+            text.replace(start, later).replace(wall, datetime.now(UTC).isoformat()).replace("speed = 60", "speed = 1")
+        )
+        config.write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-m", "tasks.cli", "hourly", "--once"], env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert verdicts(tmp_path, "binance", "WALK-USDT")["missing"] == 0
