@@ -1,10 +1,8 @@
-"""Where things lie in the lake: every key is made here and taken apart here, and nowhere else."""
+"""Where things lie in the lake: every key is made here, and nowhere else."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 Source = Literal["stream", "rest"]
@@ -62,27 +60,3 @@ def silver_prefix(exchange: str = "", symbol: str = "") -> str:
 def silver_key(exchange: str, symbol: str, hour: datetime) -> str:
     """One pair-hour's chosen candles."""
     return f"{silver_prefix(exchange, symbol)}{_hour_path(hour)}/part.parquet"
-
-
-_SILVER = re.compile(
-    r"silver/fact_ohlcv/exchange=(?P<exchange>[^/]+)/symbol=(?P<symbol>[^/]+)/"
-    r"year=(?P<year>\d{4})/month=(?P<month>\d\d)/day=(?P<day>\d\d)/hour=(?P<hour>\d\d)/part\.parquet"
-)
-
-
-@dataclass(frozen=True, order=True)
-class PairHour:
-    """What a silver object is about."""
-
-    exchange: str
-    symbol: str
-    hour: datetime
-
-
-def parse_silver_key(key: str) -> PairHour | None:
-    """A silver key taken apart; None for any other key."""
-    found = _SILVER.fullmatch(key)
-    if found is None:
-        return None
-    year, month, day, hour = (int(found[name]) for name in ("year", "month", "day", "hour"))
-    return PairHour(found["exchange"], found["symbol"], datetime(year, month, day, hour, tzinfo=UTC))

@@ -78,7 +78,9 @@ class HoursSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     lookback_hours: int = 24
     """How far back `Hourly` looks for hours that are incomplete or have new evidence."""
     empty_minutes: Literal["flat", "absent"] = "flat"
-    """A minute proven to be without trades: `flat` stores a candle at the previous close, `absent` only counts it."""
+    """A minute proven to be without trades: `flat` stores a candle at the previous close, `absent` only counts it.
+
+    Holds for hours that are judged from then on."""
 
 
 class AlertsSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

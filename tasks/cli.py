@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 warehouse_app = typer.Typer(no_args_is_help=True, help="Postgres.")
 app.add_typer(warehouse_app, name="warehouse")
-console = Console()
+console = Console(soft_wrap=True, highlight=False)
 
 
 def main() -> None:

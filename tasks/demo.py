@@ -116,15 +116,17 @@ def run(folder: Path, *, hours: int, speed: float, keep: bool, console: Console)
         console.print(
             f"A rehearsal in {folder}: two exchanges, two pairs each, {hours} hours at {speed:g} times real time."
         )
-        console.print(f"Faults are switched on: {', '.join(name for name in _FAULTS if name != 'seed')}.")
+        console.print(
+            f"Faults are switched on: {', '.join(name for name in _FAULTS if name != 'seed')}.",
+        )
         with warehouse.connect(found.warehouse):
-            console.print(f"Postgres is up: {warehouse.address(found.warehouse)}", highlight=False)
+            console.print(f"Postgres is up: {warehouse.address(found.warehouse)}")
         parts = {
             "luigid": stack.enter_context(_process(folder, "luigid", _luigid(folder, ports["luigid"]))),
             "emulator": stack.enter_context(_process(folder, "emulator", _klines("simulate", *_fault_options()))),
             "recorder": stack.enter_context(_process(folder, "recorder", [sys.executable, "-m", "stream"])),
         }
-        console.print(f"luigid shows the tasks at http://127.0.0.1:{ports['luigid']}", highlight=False)
+        console.print(f"luigid shows the tasks at http://127.0.0.1:{ports['luigid']}")
         _rehearse(found, parts, hours, folder, console)
         _stop(parts["recorder"])
         # From here on the clock goes at normal speed: "now" stays near the rehearsed hours for who looks around.
@@ -205,7 +207,7 @@ def _next_commands(folder: Path, console: Console) -> None:
         f"luigi --module tasks SilverHour --hour {hour} --local-scheduler",
         "klines demo --keep   # the same, with luigid's page and Postgres left up until Ctrl-C",
     ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        console.print(f"  {command}")
 
 
 def _wait_for_interrupt(luigid: subprocess.Popen[bytes], console: Console) -> None:

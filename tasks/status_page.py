@@ -46,7 +46,7 @@ def read(settings: Settings, hours: int) -> StatusPage:
 
 def show(page: StatusPage, console: Console) -> None:
     """The page for a person."""
-    console.print(f"lake       {page.lake}\nwarehouse  {page.warehouse_dsn}", highlight=False, soft_wrap=True)
+    console.print(f"lake       {page.lake}\nwarehouse  {page.warehouse_dsn}")
     if not page.hours:
         console.print("No hour is published yet. Publish one: luigi --module tasks SilverHour --hour 2026-01-31T07")
         return
@@ -55,7 +55,7 @@ def show(page: StatusPage, console: Console) -> None:
 
 def verdict_table(rows: list[PairHour]) -> Table:
     """The rows as a table, a line between hours."""
-    table = Table(title="Minutes by verdict", box=SIMPLE_HEAD)
+    table = Table(title="Minutes by verdict", box=SIMPLE_HEAD, padding=0)
     for column in ("exchange", "symbol", "hour"):
         table.add_column(column, no_wrap=True)
     for column in ("expected", "stream", "rest", "empty", "missing"):

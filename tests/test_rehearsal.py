@@ -193,10 +193,8 @@ def rehearsal(
         recorder.send_signal(signal.SIGTERM)
         assert recorder.wait(30) == 0
         write(HOUR + timedelta(hours=1, minutes=3), 1)  # so that the hour stays the last one while the tests look on
-        for arguments in (
-            ("SilverHour", "--hour", f"{HOUR:%Y-%m-%dT%H}"),
-            ("GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}"),
-        ):
+        hour = ("--hour", f"{HOUR:%Y-%m-%dT%H}")
+        for arguments in (("SilverHour", *hour), ("GoldHour", *hour), ("Hourly",)):
             done = rehearsal.luigi(*arguments)
             assert done.returncode == 0, done.stdout + done.stderr
         yield rehearsal
