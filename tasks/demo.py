@@ -105,7 +105,9 @@ class DemoError(KlinesError):
 
 def run(folder: Path, *, hours: int, speed: float, keep: bool, console: Console) -> None:
     """Rehearses `hours` hours in `folder` (emptied first), prints the verdicts; DemoError when a part fails."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the parts are ended however this one is
+    # The parts are ended however this process is, also when a shell started it in the background, deaf to Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
         config, ports = folder / "luigi.cfg", _free_ports("binance", "kraken", "luigid")
