@@ -22,7 +22,8 @@ from stream import settings
 from stream.clock import hour_of
 from stream.errors import KlinesError, SettingsError
 from tasks import demo as rehearsal
-from tasks import hours, status_page, views, warehouse
+from tasks import hours as hour_rules
+from tasks import status_page, views, warehouse
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -101,7 +102,7 @@ def hourly(once: Annotated[bool, typer.Option(help="Run once and exit with Luigi
         found = settings.load()
         now = found.clock.now()
         # The hour that runs now is the next to become ready.
-        wait = hours.ready_at(hour_of(now - timedelta(seconds=found.hours.grace_seconds)), found) - now
+        wait = hour_rules.ready_at(hour_of(now - timedelta(seconds=found.hours.grace_seconds)), found) - now
         console.log(f"Hourly ended with exit code {code}; the next run is in {wait}")
         time.sleep(max(1.0, found.clock.wall_seconds(wait.total_seconds())))
 
@@ -129,7 +130,7 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps(dataclasses.asdict(page), indent=2) + "\n")
     else:
-        status_page.show(page, console)
+        status_page.show(page, hour_rules.window(found, 1)[0], console)
 
 
 @app.command(name="sql")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
@@ -44,11 +45,12 @@ def read(settings: Settings, hours: int) -> StatusPage:
     return StatusPage(lake=settings.lake.root, warehouse_dsn=warehouse.address(settings.warehouse), hours=rows)
 
 
-def show(page: StatusPage, console: Console) -> None:
-    """The page for a person."""
+def show(page: StatusPage, last_hour: datetime, console: Console) -> None:
+    """The page for a person; `last_hour` is the last that is over, to suggest where nothing is published yet."""
     console.print(f"lake       {page.lake}\nwarehouse  {page.warehouse_dsn}")
     if not page.hours:
-        console.print("No hour is published yet. Publish one: luigi --module tasks SilverHour --hour 2026-01-31T07")
+        command = f"luigi --module tasks SilverHour --hour {last_hour:%Y-%m-%dT%H} --local-scheduler"
+        console.print(f"No hour is published yet. Publish the last one: {command}")
         return
     console.print(verdict_table(page.hours))
 
