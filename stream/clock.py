@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+HOUR = timedelta(hours=1)
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -51,4 +53,4 @@ def floor(moment: datetime, step: timedelta) -> datetime:
 
 def hour_of(moment: datetime) -> datetime:
     """The UTC hour that `moment` lies in."""
-    return floor(moment, timedelta(hours=1))
+    return floor(moment, HOUR)

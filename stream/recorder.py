@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.backoff import delays
-from stream.clock import floor, hour_of
+from stream.clock import HOUR, floor, hour_of
 from stream.connection import Connection
 from stream.errors import SettingsError, SpoolError
 from stream.exchanges import EXCHANGES
@@ -26,7 +26,6 @@ from stream.wire import Exchange
 
 log = logging.getLogger(__name__)
 
-_HOUR = timedelta(hours=1)
 _SETTLE = timedelta(seconds=15)
 """Segments end this long after a round time, when the minute's `alive` lines are in."""
 _LARGEST = 256 << 20
@@ -178,4 +177,4 @@ class Recorder:
 def next_seal(after: datetime, flush_seconds: float) -> datetime:
     """When the segment that is open at `after` ends: at multiples of `flush_seconds` and at each hour, a bit later."""
     settled, step = after - _SETTLE, timedelta(seconds=flush_seconds)
-    return min(floor(settled, step) + step, hour_of(settled) + _HOUR) + _SETTLE
+    return min(floor(settled, step) + step, hour_of(settled) + HOUR) + _SETTLE

@@ -7,13 +7,14 @@ all frames are about one exchange and one hour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
 
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
+from stream.clock import HOUR
+from stream.wire import MINUTE
+
 _KEY = ["symbol", "interval_start"]
 
 

@@ -103,7 +103,7 @@ def hourly(once: Annotated[bool, typer.Option(help="Run once and exit with Luigi
         now = found.clock.now()
         # The hour that runs now is the next to become ready.
         wait = hour_rules.ready_at(hour_of(now - timedelta(seconds=found.hours.grace_seconds)), found) - now
-        console.log(f"Hourly ended with exit code {code}; the next run is in {wait}")
+        console.print(f"Hourly ended with exit code {code}; the next run is at {now + wait:%Y-%m-%d %H:%M:%S} UTC")
         time.sleep(max(1.0, found.clock.wall_seconds(wait.total_seconds())))
 
 

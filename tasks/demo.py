@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stream import settings
+from stream.clock import HOUR
 from stream.errors import KlinesError
 from tasks import hours as hours_of
 from tasks import status_page, warehouse
@@ -132,7 +133,7 @@ def run(folder: Path, *, hours: int, speed: float, keep: bool, console: Console)
         _rehearse(found, parts, hours, folder, console)
         _stop(parts["recorder"])
         # From here on the clock goes at normal speed: "now" stays near the rehearsed hours for who looks around.
-        end = hours_of.ready_at(FIRST_HOUR + (hours - 1) * hours_of.HOUR, found) + timedelta(minutes=1)
+        end = hours_of.ready_at(FIRST_HOUR + (hours - 1) * HOUR, found) + timedelta(minutes=1)
         _write(config, ports, hours, end, speed=1)
         console.print("what came late, and gaps that REST refused: luigi --module tasks Hourly")
         _luigi(folder, "Hourly")
@@ -154,11 +155,11 @@ def _rehearse(
         TimeElapsedColumn(),
         console=console,
     ) as progress:
-        last = hours_of.ready_at(FIRST_HOUR + (hours - 1) * hours_of.HOUR, found)
+        last = hours_of.ready_at(FIRST_HOUR + (hours - 1) * HOUR, found)
         total = (last - found.clock.now()).total_seconds()
         bar = progress.add_task("recording", total=total, at="")
         for n in range(hours):
-            hour = FIRST_HOUR + n * hours_of.HOUR
+            hour = FIRST_HOUR + n * HOUR
             while (now := found.clock.now()) < hours_of.ready_at(hour, found):
                 _check(parts, folder)
                 progress.update(bar, completed=total - (last - now).total_seconds(), at=f"{now:%Y-%m-%d %H:%M}")
@@ -192,7 +193,7 @@ def _report(found: settings.Settings, hours: int, console: Console) -> None:
     page = status_page.read(found, hours)
     console.print(status_page.verdict_table(page.hours))
     with warehouse.connect(found.warehouse) as postgres:
-        candles = postgres.count_candles(FIRST_HOUR, FIRST_HOUR + hours * hours_of.HOUR)
+        candles = postgres.count_candles(FIRST_HOUR, FIRST_HOUR + hours * HOUR)
     console.print(f"{candles} candles in Postgres, table silver.fact_ohlcv.")
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from stream.clock import hour_of
+from stream.clock import HOUR, hour_of
 from stream.errors import HourNotReady
 from stream.settings import Settings
-
-HOUR = timedelta(hours=1)
 
 
 def ready_at(hour: datetime, settings: Settings) -> datetime:

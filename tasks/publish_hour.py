@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from stream import layout
+from stream.clock import HOUR
 from tasks import duck, evidence, parquet, rest_hour, silver_hour, warehouse
 from tasks.context import Context
 
@@ -72,7 +73,7 @@ def ask_again(context: Context, window: Sequence[datetime]) -> None:
     A new answer is new evidence: it makes the hour's tasks incomplete, and they run again.
     """
     with warehouse.connect(context.settings.warehouse) as postgres:
-        ledger = postgres.ledger(min(window), max(window) + timedelta(hours=1))
+        ledger = postgres.ledger(min(window), max(window) + HOUR)
     gaps = {(one.exchange, one.hour) for one in ledger if one.missing and one.exchange in context.settings.pairs}
     for exchange, hour in sorted(gaps, reverse=True):
         symbols = context.symbols(exchange)

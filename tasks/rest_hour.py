@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
@@ -19,7 +19,6 @@ from tasks.schemas import BRONZE, SESSIONS
 Ask = Callable[[str, datetime, datetime], Fetched]
 """(symbol, start, end) → what REST knows of that range; RestError when it cannot be had."""
 
-HOUR = timedelta(hours=1)
 log = logging.getLogger(__name__)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,6 @@ import pyarrow as pa
 from stream import bronze, layout
 from stream.clock import hour_of
 from stream.lake import Lake
-from stream.wire import MINUTE
 
 
 class _Line(msgspec.Struct):
@@ -112,7 +111,7 @@ def _rejected(exchange: str, hour: datetime, key: str, reason: str, line: bytes)
     return bronze.encode(
         bronze.RejectedLine(
             exchange=exchange,
-            recv_ts=hour + timedelta(hours=1) - MINUTE,
+            recv_ts=hour,
             conn=None,
             reason=f"{key}: {reason}",
             message=line.decode(errors="replace"),

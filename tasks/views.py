@@ -21,7 +21,7 @@ from tasks import duck
 from tasks.schemas import BRONZE, SESSIONS, SILVER
 
 _FILES = {
-    "bronze_files": ("/bronze/bronze_ohlcv_native/*/*/*/*/*/*.parquet", pa.schema(list(BRONZE))),
+    "bronze_files": ("/bronze/bronze_ohlcv_native/*/*/*/*/*/*.parquet", BRONZE),
     "sessions_files": ("/bronze/bronze_sessions/*/*/*/*/*/*.parquet", SESSIONS),
     "silver_files": ("/silver/fact_ohlcv/*/*/*/*/*/*/part.parquet", SILVER),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ import stamina
 from psycopg.sql import SQL, Composable, Identifier
 
 import sql
+from stream.clock import HOUR
 from stream.errors import WarehouseError
 from stream.settings import WarehouseSettings
 from tasks import embedded, postgres, rows, schemas
@@ -24,7 +25,6 @@ from tasks.completeness import Completeness
 Published = Literal["unchanged", "attached", "swapped", "replaced"]
 """What a publish did: nothing; a new hour; a changed hour in place of the old; the same, row by row beside readers."""
 
-_HOUR = timedelta(hours=1)
 _LOCKS = 0x6B6C696E  # "klin": keeps our advisory locks apart from other programs'
 _SCHEMA_LOCK = 0  # an hour's lock is its number since 1970
 _SWAP_ATTEMPTS = 3
@@ -103,13 +103,13 @@ class Warehouse:
         candles = rows.fit(candles, schemas.SILVER, hour, {(entry.exchange, entry.symbol) for entry in ledger})
         with self._lock(_number(hour)):
             attached = self._is_attached(hour)
-            if attached and set(self.ledger(hour, hour + _HOUR)) == set(ledger):
+            if attached and set(self.ledger(hour, hour + HOUR)) == set(ledger):
                 return "unchanged"
             self._stage(hour, candles)
             if attached:
                 return self._replace(hour, ledger)
             with self._connection.transaction():
-                self._execute("attach_stage", **_names(hour), start=hour, end=hour + _HOUR)
+                self._execute("attach_stage", **_names(hour), start=hour, end=hour + HOUR)
                 self._write_ledger(hour, ledger)
             return "attached"
 
@@ -130,7 +130,7 @@ class Warehouse:
                 raise psycopg.Rollback(transaction)
             for length, table in fitted.items():
                 name = Identifier("gold", f"ohlcv_{length}")
-                self._execute("delete_bars", bars=name, hashes=pairs, start=hour, end=hour + _HOUR)
+                self._execute("delete_bars", bars=name, hashes=pairs, start=hour, end=hour + HOUR)
                 self._copy("copy_bars", table, bars=name)
             return True
         return False
@@ -164,7 +164,7 @@ class Warehouse:
         """Load the candles beside the partition, and make sure that all of them arrived."""
         stage = _names(hour)["stage"]
         with self._connection.transaction():
-            self._execute("create_stage", stage=stage, start=hour, end=hour + _HOUR)
+            self._execute("create_stage", stage=stage, start=hour, end=hour + HOUR)
             self._copy("copy_stage", candles, stage=stage)
             arrived, sent = self._execute("summarize_stage", stage=stage).fetchall()[0], rows.summary(candles)
             if arrived != sent:
@@ -185,7 +185,7 @@ class Warehouse:
             for attempt in attempts:
                 with attempt, self._connection.transaction():
                     self._execute("detach_partition", partition=names["partition"], milliseconds=milliseconds)
-                    self._execute("attach_stage", **names, start=hour, end=hour + _HOUR)
+                    self._execute("attach_stage", **names, start=hour, end=hour + HOUR)
                     self._write_ledger(hour, ledger)
             return "swapped"
         except busy:
@@ -196,7 +196,7 @@ class Warehouse:
 
     def _write_ledger(self, hour: datetime, ledger: Sequence[Completeness]) -> None:
         text = msgspec.json.encode(ledger).decode()
-        self._execute("write_ledger", start=hour, end=hour + _HOUR, ledger=text)
+        self._execute("write_ledger", start=hour, end=hour + HOUR, ledger=text)
 
     def _execute(self, name: str, /, **values: Any) -> psycopg.Cursor[dict[str, Any]]:
         """Run a file of sql/postgres/. Identifiers go into its brace fields, other values are bound."""
