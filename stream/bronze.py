@@ -82,8 +82,8 @@ class AliveLine(msgspec.Struct, kw_only=True, gc=False):
 class StatusLine(msgspec.Struct, kw_only=True, gc=False):
     """Something happened to a connection, a subscription or the exchange: `status` is one word, `detail` a sentence.
 
-    `connected`, `subscribed`, `refused`, `stale`, `disconnected`, `exchange` (detail begins with the exchange's
-    own word) come from the recorder; `answered` comes from REST and carries what the answer covers.
+    `connected`, `subscribed`, `refused`, `stale`, `lost`, `disconnected`, `exchange` (detail begins with the
+    exchange's own word) come from the recorder; `answered` comes from REST and carries what the answer covers.
     """
 
     exchange: str
@@ -96,7 +96,7 @@ class StatusLine(msgspec.Struct, kw_only=True, gc=False):
     interval_start: None = None
     interval_end: None = None
     conn: str | None
-    status: Literal["connected", "subscribed", "refused", "stale", "disconnected", "exchange", "answered"]
+    status: Literal["connected", "subscribed", "refused", "stale", "lost", "disconnected", "exchange", "answered"]
     detail: str
     asked_start: datetime | None = None
     asked_end: datetime | None = None

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, PayloadTooBig, WebSocketExce
 from stream.clock import Clock, floor
 from stream.errors import SpoolError
 from stream.intake import Intake
+from stream.subscriptions import Subscriptions
 from stream.websocket import Websocket
 from stream.wire import MINUTE, Exchange
 
@@ -28,10 +29,11 @@ _LARGEST = 4 << 20
 """Bytes of a message. The largest that any exchange here sends (a snapshot) is a tenth of it."""
 _GRACE = timedelta(seconds=5)
 """How long after a minute's end its liveness is proven: updates are late by less."""
-_PATIENCE = 30.0
-"""Seconds of the clock within which a subscription is acknowledged."""
 _PONG = 10.0
 """Wall seconds within which a ping is answered."""
+_TICK = 0.05
+"""Wall seconds of the shortest wait, however fast the clock of a rehearsal runs."""
+_UNANSWERED = f"a ping was not answered within {_PONG:.0f} s"
 _LEAST = 5.0
 """Wall seconds of silence that are always allowed, however fast the clock of a rehearsal runs."""
 _JUMP = 5.0
@@ -68,6 +70,9 @@ class Connection:
         self._failed: SpoolError | None = None
         self._socket: Websocket | None = None
         self._close_reason: str | None = None
+        self._ponged = asyncio.Event()
+        self._pinging = asyncio.Lock()
+        self._subscriptions = Subscriptions(self.intake, clock, self._send, write)
         self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self) -> str:
@@ -116,7 +121,7 @@ class Connection:
 
     def _receive(self, messages: list[bytes]) -> None:
         """The hot path. Called by the socket, so that it must not raise."""
-        take, now = self.intake.take, self._clock.now
+        take, now, pongs = self.intake.take, self._clock.now, self.intake.pongs
         lines = b"".join([take(message, now()) for message in messages])
         try:
             if lines:
@@ -129,11 +134,15 @@ class Connection:
             self.ready.set()
         if self.intake.closing:
             self.replace.set()
+        if self.intake.pongs > pongs:
+            self._ponged.set()
+        self._subscriptions.heard()
 
     async def _live(self) -> str:
         assert self._socket is not None
         watches: list[Coroutine[Any, Any, str]] = [
-            self._subscribe(),
+            self._subscriptions.run(),
+            self._keep_alive(),
             self._prove(),
             self._watch_idle(self._socket),
             self._watch_end(self._socket),
@@ -149,30 +158,19 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _subscribe(self) -> str:
-        """Ask for all pairs, then again for those that keep silent."""
-        rules, intake = self._rules, self.intake
-        await self._ask(list(intake.symbols))
-        stale = max(rules.stale, self._least(_LEAST))
-        patience = max(_PATIENCE, self._least(_LEAST))
-        while True:
-            await self._clock.sleep(min(stale, patience) / 4)
-            now = self._clock.now()
-            quiet = intake.quiet(now, stale=timedelta(seconds=stale), patience=timedelta(seconds=patience))
-            if quiet:
-                detail = "nothing came, or the subscription was not acknowledged; it is subscribed again"
-                self._write(intake.status("stale", detail, now, quiet))
-                await self._ask(quiet, again=True)
-
-    async def _ask(self, natives: list[str], *, again: bool = False) -> None:
+    async def _send(self, text: str) -> None:
         assert self._socket is not None
-        for first in range(0, len(natives), self._rules.pairs_per_request):
-            batch = natives[first : first + self._rules.pairs_per_request]
-            if again:
-                await self._socket.send(self.intake.take_back(batch))
-                await self._clock.sleep(1 / self._rules.requests_per_second)
-            await self._socket.send(self.intake.ask(batch, self._clock.now()))
-            await self._clock.sleep(1 / self._rules.requests_per_second)
+        await self._socket.send(text)
+
+    async def _keep_alive(self) -> str:
+        """The text that some exchanges want to hear, data or not."""
+        keepalive = self._rules.keepalive
+        while keepalive is not None:
+            await asyncio.sleep(max(self._clock.wall_seconds(keepalive.every), _TICK))
+            if not await self._answers():
+                return _UNANSWERED
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
 
     async def _prove(self) -> str:
         """After each minute, a ping: its pong comes behind everything that the exchange had sent until then."""
@@ -188,15 +186,21 @@ class Connection:
             if reached <= proven:
                 continue
             if not await self._answers():
-                return f"a ping was not answered within {_PONG:.0f} s"
+                return _UNANSWERED
             self._write(self.intake.alive(proven, reached, clock.now()))
             proven = reached
 
     async def _answers(self) -> bool:
+        """The exchange answers a ping in its own words where it has some: those reach behind any proxy."""
         assert self._socket is not None
         try:
-            async with asyncio.timeout(_PONG):
-                await (await self._socket.ping())
+            async with self._pinging, asyncio.timeout(_PONG):
+                if self._rules.keepalive is None:
+                    await (await self._socket.ping())
+                else:
+                    self._ponged.clear()
+                    await self._socket.send(self._rules.keepalive.text)
+                    await self._ponged.wait()
         except TimeoutError:
             return False
         return True
@@ -241,7 +245,3 @@ class Connection:
             self._socket.transport.abort()
         with contextlib.suppress(SpoolError):
             self._write(self.intake.status("disconnected", reason, self._clock.now()))
-
-    def _least(self, wall: float) -> float:
-        """Wall seconds as seconds of the clock."""
-        return wall / self._clock.wall_seconds(1)

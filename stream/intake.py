@@ -14,8 +14,9 @@ from typing import Literal
 import msgspec
 
 from stream import bronze
+from stream.clock import floor
 from stream.errors import MessageError
-from stream.wire import MINUTE, Candle, Exchange, Notice, Record, Refused, Subscribed, Trade
+from stream.wire import MINUTE, Candle, Exchange, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,11 @@ class Intake:
         self.since: dict[str, datetime] = {}
         """Native symbol → from when on nothing that the exchange sent about it was missed."""
         self.refused: set[str] = set()
+        self.alone: list[str] = []
+        """Pairs to be asked for one by one: the exchange refused a request about several and did not say which."""
+        self.pongs = 0
         self.candles = 0
+        """Candles, or trades, that were taken."""
         self.tally = Counter() if tally is None else tally
         self.closing = False
         """The exchange asks for a replacement connection."""
@@ -43,6 +48,8 @@ class Intake:
         self._requests: dict[int, list[str]] = {}
         self._asked: dict[str, datetime] = {}
         self._heard: dict[str, datetime] = {}
+        self._last_trade: dict[str, Trade] = {}
+        self._sequence: int | None = None
 
     def ask(self, natives: list[str], now: datetime) -> str:
         """The text that subscribes to these pairs; whatever was known of them begins anew."""
@@ -52,6 +59,7 @@ class Intake:
             self._asked[native] = now
             self.since.pop(native, None)
             self.refused.discard(native)
+            self._last_trade.pop(native, None)
         return self.exchange.subscribe(natives, request_id)
 
     def take_back(self, natives: list[str]) -> str:
@@ -84,9 +92,20 @@ class Intake:
             return self._line(records[0], message, now)
         return b"".join([self._line(record, message, now) for record in records])
 
-    def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
-        """The `alive` lines of the minutes that ended after `after` and not after `until`."""
+    def alive(
+        self,
+        after: datetime,
+        until: datetime,
+        now: datetime,
+        natives: Iterable[str] | None = None,
+        since: datetime | None = None,
+    ) -> bytes:
+        """The `alive` lines of the minutes that ended after `after` and not after `until`, of all pairs or of these.
+
+        `since` replaces what is known of the pairs: it takes back what an earlier line said.
+        """
         found = []
+        lives = {native: since or self.since[native] for native in (self.since if natives is None else natives)}
         while after < until:
             after += MINUTE
             found += [
@@ -98,18 +117,18 @@ class Intake:
                         recv_ts=now,
                         interval_start=after - MINUTE,
                         interval_end=after,
-                        since=since,
+                        since=began,
                         conn=self.name,
                     )
                 )
-                for native, since in self.since.items()
-                if since < after
+                for native, began in lives.items()
+                if since or began < after
             ]
         return b"".join(found)
 
     def status(
         self,
-        status: Literal["connected", "subscribed", "refused", "stale", "disconnected", "exchange"],
+        status: Literal["connected", "subscribed", "refused", "stale", "lost", "disconnected", "exchange"],
         detail: str,
         now: datetime,
         natives: Iterable[str] | None = None,
@@ -157,7 +176,13 @@ class Intake:
             self.tally["candles"] += 1
             if isinstance(record, Candle):
                 return bronze.encode(bronze.candle_line(self.exchange.ID, symbol, record, now, self.name))
-            return bronze.encode(bronze.trade_line(self.exchange.ID, symbol, record, now, self.name))
+            line = bronze.encode(bronze.trade_line(self.exchange.ID, symbol, record, now, self.name))
+            return self._missed_trades(record, now) + line
+        if isinstance(record, Sequence):
+            return self._counted(record.number, now)
+        if isinstance(record, Pong):
+            self.pongs += 1
+            return b""
         if isinstance(record, Notice):
             if record.system != "online":
                 log.warning("%s: the exchange says %s: %s", self.name, record.system, record.detail)
@@ -165,13 +190,54 @@ class Intake:
             return self.status("exchange", f"{record.system}: {record.detail}", now)
         return self._answered(record, now)
 
+    def _counted(self, number: int, now: datetime) -> bytes:
+        """Messages that the exchange numbered and that did not come may have been about any pair."""
+        before, self._sequence = self._sequence, number
+        if before is None or number == before + 1:
+            return b""
+        log.warning("%s: message %d came behind message %d: what is between was lost", self.name, number, before)
+        self.since.update(dict.fromkeys(self.since, now))
+        return self.status("lost", f"message {number} came behind message {before}", now, list(self.since))
+
+    def _missed_trades(self, trade: Trade, now: datetime) -> bytes:
+        """Where ids left out say that trades were lost, the pair begins anew, and what was said of it is taken back.
+
+        The minutes since the trade before have their `alive` lines already; a second one with a later `since` says
+        that they were not heard to their end. The hour that they belong to may be over: it is told as well.
+        """
+        native, rules, number = trade.native_symbol, self.exchange.TRADES, trade.trade_id
+        before = self._last_trade.get(native)
+        if number is None or rules is None or not rules.consecutive_ids:
+            return b""
+        if before is None or before.trade_id is None or number > before.trade_id:
+            self._last_trade[native] = trade
+        if native not in self.since or before is None or before.trade_id is None or number <= before.trade_id + 1:
+            return b""
+        self.since[native] = now
+        doubtful = floor(before.event_ts, MINUTE)
+        retracted = self.alive(doubtful, floor(now, MINUTE), now, [native], since=now)
+        detail = f"the trades {before.trade_id + 1} to {number - 1} did not come"
+        return retracted + self.status("lost", detail, now, [native])
+
     def _answered(self, record: Subscribed | Refused, now: datetime) -> bytes:
         natives = self._requests.get(record.request_id or 0, [])
         if record.native_symbol is not None:
             natives = [record.native_symbol] if record.native_symbol in self.symbols else []
+        elif record.request_id is None:
+            natives = [native for native in self._asked if native not in self.since and native not in self.refused]
         if isinstance(record, Subscribed):
-            self.since.update(dict.fromkeys(natives, now))
-            return self.status("subscribed", "the exchange acknowledged the subscription", now, natives)
+            new = [native for native in natives if native not in self.since]
+            self.since.update(dict.fromkeys(new, now))
+            return self.status("subscribed", "the exchange acknowledged the subscription", now, new)
+        if len(natives) > 1:
+            log.warning(
+                "%s: a request about %d pairs was refused, each is asked for alone: %s",
+                self.name,
+                len(natives),
+                record.reason,
+            )
+            self.alone += natives
+            return b""
         self.refused.update(natives)
         names = ", ".join(self.symbols[native] for native in natives) or "a request"
         log.warning("%s: the exchange refused %s: %s", self.name, names, record.reason)

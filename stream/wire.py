@@ -16,6 +16,10 @@ from stream.errors import MessageError
 
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ROUNDED = 0.005
+"""Exchanges round volumes: the mean price that follows from them may be off by this share ..."""
+_CENT = 0.01
+"""... and by this much of the quote currency, where next to nothing was traded."""
 
 
 class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -80,7 +84,17 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     closing: bool = False
 
 
-Record = Candle | Trade | Subscribed | Refused | Notice
+class Pong(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange answered the keep-alive text: everything that it had sent before has come."""
+
+
+class Sequence(msgspec.Struct, frozen=True, kw_only=True):
+    """The message's number on its connection, where the exchange counts them: a jump means that some were lost."""
+
+    number: int
+
+
+Record = Candle | Trade | Subscribed | Refused | Notice | Pong | Sequence
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,12 +105,28 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     trading: bool
 
 
+class Keepalive(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that the exchange wants to hear regularly, also while data flows; it answers with what parses to Pong."""
+
+    text: str
+    every: float
+    """Seconds between two of them."""
+
+
 class StreamRules(msgspec.Struct, frozen=True, kw_only=True):
     """What a websocket connection of this exchange must respect. Seconds throughout."""
 
     pairs_per_connection: int
     pairs_per_request: int
     requests_per_second: float
+    requests_per_hour: int | None = None
+    """Of one connection; subscribing and taking back count alike."""
+    greeting: str | None = None
+    """Sent first on every connection, before any pair is asked for."""
+    first_request: float | None = None
+    """The exchange hangs up on a connection that has not asked for anything within this time."""
+    keepalive: Keepalive | None = None
+    """None where the websocket's own pings do."""
     lifetime: float | None
     """The exchange cuts the connection at this age; it is replaced, overlapping, before that."""
     idle: float
@@ -105,6 +135,15 @@ class StreamRules(msgspec.Struct, frozen=True, kw_only=True):
     """A pair that sends nothing for this long is subscribed anew."""
     reconnect: float
     """Shortest average wait between two failed connects."""
+
+
+class TradeRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What this exchange's trades prove."""
+
+    streamed: bool
+    """The stream sends trades, not candles: the candles are built from them in the hourly run."""
+    consecutive_ids: bool
+    """A pair's trades are numbered one by one: where no number is left out, no trade is missing."""
 
 
 class RestRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +211,8 @@ class Exchange(Protocol):
     """The stream itself marks finished candles."""
     STREAM: StreamRules
     REST: RestRules
+    TRADES: TradeRules | None
+    """None where neither stream nor REST sends trades."""
 
     def native_symbol(self, symbol: str, /) -> str:
         """Canonical symbol → the websocket's spelling."""
@@ -180,7 +221,7 @@ class Exchange(Protocol):
         """The address to dial, given the configured `ws_url`."""
 
     def subscribe(self, native_symbols: list[str], request_id: int, /) -> str:
-        """The text that subscribes to 1-minute candles of these pairs."""
+        """The text that subscribes to 1-minute candles of these pairs, or to their trades where it has no candles."""
 
     def unsubscribe(self, native_symbols: list[str], request_id: int, /) -> str:
         """The text that takes these subscriptions back."""
@@ -206,9 +247,24 @@ def from_milliseconds(value: int) -> datetime:
     return EPOCH + timedelta(milliseconds=value)
 
 
+def from_seconds(value: int) -> datetime:
+    """Seconds since the epoch → UTC datetime, exactly."""
+    return EPOCH + timedelta(seconds=value)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since the epoch."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since the epoch."""
+    return (moment - EPOCH) // timedelta(seconds=1)
+
+
 def check_candle(candle: Candle) -> Candle:
     """The candle itself, or MessageError naming what no real candle can have."""
-    o, h, low, c, v = candle.open, candle.high, candle.low, candle.close, candle.volume
+    o, h, low, c, v, q = candle.open, candle.high, candle.low, candle.close, candle.volume, candle.quote_volume
     if not (0 < low <= o <= h < math.inf and low <= c <= h):
         raise MessageError(
             f"{candle.native_symbol} {candle.interval_start:%Y-%m-%dT%H:%M:%SZ}: open {o}, high {h}, low {low}, "
@@ -216,7 +272,22 @@ def check_candle(candle: Candle) -> Candle:
         )
     if not 0 <= v < math.inf:
         raise MessageError(f"{candle.native_symbol} {candle.interval_start}: the volume {v} is not a quantity")
+    if q is not None and not low * v * (1 - _ROUNDED) - _CENT <= q <= h * v * (1 + _ROUNDED) + _CENT:
+        raise MessageError(
+            f"{candle.native_symbol} {candle.interval_start:%Y-%m-%dT%H:%M:%SZ}: the quote volume {q} over the volume "
+            f"{v} is no price between low {low} and high {h}: the two may be swapped, or mean something else"
+        )
     start = candle.interval_start
     if start.second or start.microsecond:
         raise MessageError(f"{candle.native_symbol}: the interval start {start.isoformat()} is not on the minute")
     return candle
+
+
+def check_trade(trade: Trade) -> Trade:
+    """The trade itself, or MessageError naming what no real trade can have."""
+    if not (0 < trade.price < math.inf and 0 < trade.size < math.inf):
+        raise MessageError(
+            f"{trade.native_symbol}: the trade {trade.trade_id} has price {trade.price} and size {trade.size}; "
+            "both must be more than 0"
+        )
+    return trade

@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from stream import connection as connection_module
+from stream import subscriptions as subscriptions_module
 from stream.clock import Clock, floor
 from stream.connection import Connection
 from stream.errors import SpoolFull
@@ -27,7 +28,8 @@ MOMENT = datetime(2026, 11, 22, 6, 59, tzinfo=UTC)
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wall seconds that are always allowed become short."""
-    monkeypatch.setattr(connection_module, "_LEAST", 0.3)
+    for module in (connection_module, subscriptions_module):
+        monkeypatch.setattr(module, "_LEAST", 0.3)
     monkeypatch.setattr(connection_module, "_PONG", 0.3)
 
 

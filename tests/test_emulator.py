@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import socket
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,117 +16,24 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from stream.emulator.bar import MINUTE, Bar
-from stream.emulator.binance import Binance
 from stream.emulator.faults import Emission, Faults, distort
-from stream.emulator.kraken import Kraken
 from stream.emulator.market import LISTED, Market
 from stream.emulator.server import Emulator
 from stream.emulator.trades import trades, updates
 from stream.emulator.venue import Session
+from stream.emulator.venues.binance import Binance
+from stream.emulator.venues.kraken import Kraken
 from stream.errors import MessageError, SettingsError
-from stream.exchanges import EXCHANGES, binance, kraken
-from stream.settings import Settings, parse
-from stream.wire import Candle, Exchange, Fetched, Notice, Record, Refused, Response, Subscribed
-
-FIRST = datetime(2025, 11, 10, 12, 17, tzinfo=UTC)
-"""First minute of the real candles."""
-END = FIRST + 720 * MINUTE
-PAIRS = {"binance": ["BTC-USDT", "ETH-USDT"], "kraken": ["BTC-USDT", "ETH-USDT"]}
-
-Configure = Callable[[datetime, float], Settings]
+from stream.exchanges import binance, kraken
+from stream.settings import parse
+from stream.wire import Notice, Refused, Response, Subscribed
+from tests.emulated import END, FIRST, PAIRS, candles_of, configure, equals, fetch, listen
 
 minutes = st.integers(0, 8_000_000).map(lambda count: LISTED + count * MINUTE)
 symbols = st.sampled_from(["BTC-USD", "ETH-USDT", "XYZ-USDT", "ADA-BTC", "DOGE-EUR"])
-
-
-@pytest.fixture
-def configure() -> Configure:
-    """Settings whose exchanges live on free ports of this machine, from a simulated moment on, at a speed."""
-
-    def made(start: datetime, speed: float) -> Settings:
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-            sockets = (one, two, three)
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            ports = [each.getsockname()[1] for each in sockets]
-        text = f"""
-[lake]
-root = lake
-[pairs]
-binance = {json.dumps(PAIRS["binance"])}
-kraken = {json.dumps(PAIRS["kraken"])}
-[exchange_binance]
-ws_url = ws://127.0.0.1:{ports[0]}
-rest_url = http://127.0.0.1:{ports[0]}
-[exchange_kraken]
-ws_url = ws://127.0.0.1:{ports[1]}/v2
-rest_url = http://127.0.0.1:{ports[2]}
-[clock]
-simulated_start = {start.isoformat()}
-wall_start = {datetime.now(UTC).isoformat()}
-speed = {speed}
-"""
-        return parse(text, Path("luigi.cfg"))
-
-    return made
-
-
-def listen(settings: Settings, module: Exchange, native: list[str], seconds: float) -> asyncio.Task[list[Record]]:
-    """Subscribes as the recorder does; the records of that many wall seconds, or until the connection is cut."""
-
-    async def heard() -> list[Record]:
-        records: list[Record] = []
-        url = module.stream_url(settings.exchanges[module.ID].ws_url)
-        try:
-            async with asyncio.timeout(seconds), connect(url) as connection:
-                await connection.send(module.subscribe(native, 7))
-                async for text in connection:
-                    records += module.parse_message(text)
-        except TimeoutError:
-            pass
-        return records
-
-    return asyncio.create_task(heard())
-
-
-async def fetch(settings: Settings, module: Exchange, symbol: str, start: datetime, end: datetime) -> Fetched:
-    """Runs the exchange module's own dialogue against the emulator."""
-    dialogue = module.fetch_candles(symbol, start, end)
-    async with httpx.AsyncClient(base_url=settings.exchanges[module.ID].rest_url) as client:
-        request = next(dialogue)
-        while True:
-            got = await client.get(request.path, params=request.query)
-            response = Response(
-                status=got.status_code,
-                body=got.content,
-                server_time=parsedate_to_datetime(got.headers["Date"]),
-                recv_ts=settings.clock.now(),
-            )
-            assert module.refusal(response) is None
-            try:
-                request = dialogue.send(response)
-            except StopIteration as stop:
-                fetched: Fetched = stop.value
-                return fetched
-
-
-def equals(candle: Candle, bar: Bar | None) -> bool:
-    """Whether the candle says exactly what the bar is; what the exchange does not send is not compared."""
-    assert bar is not None
-    assert candle.interval_start == bar.start
-    said = (candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trade_count)
-    true = (*map(float, (bar.open, bar.high, bar.low, bar.close, bar.volume)), bar.trade_count)
-    quote = candle.quote_volume is None or candle.quote_volume == float(bar.quote_volume)
-    return said == true and quote and (candle.vwap is None or candle.vwap == float(bar.vwap))
-
-
-def candles_of(records: list[Record], native: str) -> Iterator[Candle]:
-    """The candles among the records."""
-    return (one for one in records if isinstance(one, Candle) and one.native_symbol == native)
 
 
 @given(symbols, minutes)
@@ -255,49 +160,7 @@ def test_kraken_protocol() -> None:
         assert isinstance(kraken.parse_message(venue.reply(session, text, now)[0])[0], Refused)
 
 
-@pytest.mark.parametrize("exchange", ["binance", "kraken"])
-def test_every_message_parses(exchange: str) -> None:
-    """Each message of faultless minutes is read by the exchange's parser, and what closes a minute is the truth."""
-    module, market = EXCHANGES[exchange], Market(exchange)
-    pairs = ("BTC-USDT", "ETH-USDT")
-    venue = Binance(exchange, market, pairs) if exchange == "binance" else Kraken(exchange, market, pairs)
-    session = Session(1, "/stream", FIRST)
-    for symbol in pairs:
-        for place in range(40):
-            bar = market.bar(symbol, FIRST + place * MINUTE)
-            assert bar is not None
-            planned = venue.planned(bar)
-            assert [emission.closing for emission in planned] == [False] * (len(planned) - 1) + [True] * bool(planned)
-            assert planned or (exchange == "kraken" and not bar.trade_count)
-            for emission in planned:
-                text = venue.framed(session, symbol, venue.message(symbol, emission))
-                candle = module.parse_message(text)[0]
-                assert isinstance(candle, Candle)
-                assert candle.native_symbol == module.native_symbol(symbol)
-                assert candle.event_ts is not None
-                assert abs(candle.event_ts - bar.start - timedelta(seconds=emission.stamped)) < timedelta(seconds=0.002)
-                assert candle.is_final in (emission.closing, None)
-                assert equals(candle, bar) or not emission.closing
-
-
-def test_rest_equals_truth(configure: Configure) -> None:
-    """The modules' own dialogues read the recorded market minute by minute, the silent ones too."""
-    settings = configure(END - timedelta(seconds=30), 1)
-
-    async def scenario() -> None:
-        async with Emulator(settings) as emulator:
-            for module in (binance, kraken):
-                got = await fetch(settings, module, "BTC-USDT", FIRST, END - MINUTE)
-                assert len(got.candles) == 719
-                assert all(
-                    equals(candle, emulator.truth(module.ID, "BTC-USDT", candle.interval_start))
-                    for candle in got.candles
-                )
-
-    asyncio.run(scenario())
-
-
-def test_kraken_trades_rebuild_the_minutes(configure: Configure) -> None:
+def test_kraken_trades_rebuild_the_minutes() -> None:
     """What OHLC no longer reaches is rebuilt from Trades, page by page, to the same candles."""
     settings = configure(END, 1)
     start = END - timedelta(hours=30)
@@ -324,7 +187,7 @@ def test_kraken_trades_rebuild_the_minutes(configure: Configure) -> None:
     asyncio.run(scenario())
 
 
-def test_rest_manners(configure: Configure) -> None:
+def test_rest_manners() -> None:
     """Lists, clocks, open candles, limits and refusals are the exchanges' own."""
     settings = configure(END - 60 * MINUTE + timedelta(seconds=30), 1)
     start = str(int((END - 63 * MINUTE).timestamp()))
@@ -333,10 +196,10 @@ def test_rest_manners(configure: Configure) -> None:
         async with Emulator(settings, listed={"kraken": ["DOGE-USD"]}), httpx.AsyncClient() as client:
             at_binance, at_kraken = (settings.exchanges[exchange].rest_url for exchange in ("binance", "kraken"))
             listed = binance.parse_instruments((await client.get(f"{at_binance}/api/v3/exchangeInfo")).content)
-            assert [one.symbol for one in listed] == PAIRS["binance"]
+            assert [one.symbol for one in listed] == PAIRS
             assert all(one.trading for one in listed)
             listed = kraken.parse_instruments((await client.get(f"{at_kraken}/0/public/AssetPairs")).content)
-            assert [one.symbol for one in listed] == [*PAIRS["kraken"], "DOGE-USD"]
+            assert [one.symbol for one in listed] == [*PAIRS, "DOGE-USD"]
             time = await client.get(f"{at_binance}/api/v3/time")
             assert abs(parsedate_to_datetime(time.headers["Date"]) - settings.clock.now()) < timedelta(seconds=5)
             assert int(time.headers["X-MBX-USED-WEIGHT-1M"]) == 21
@@ -363,7 +226,7 @@ def test_rest_manners(configure: Configure) -> None:
     asyncio.run(scenario())
 
 
-def test_rate_limits_are_understood(configure: Configure) -> None:
+def test_rate_limits_are_understood() -> None:
     """A refused request is `wait` to both modules; Binance says how long."""
     settings = configure(END, 1)
 
@@ -383,26 +246,26 @@ def test_rate_limits_are_understood(configure: Configure) -> None:
 
 def test_faults_replay_and_stay_detectable() -> None:
     """The same seed distorts alike, another one otherwise; without a flag a lost final takes the connection along."""
-    planned = [Emission(at, at, "candle") for at in (0.5, 20.0, 40.0)] + [Emission(59.9, 59.9, "candle", closing=True)]
+    planned = [Emission(at, at, "push") for at in (0.5, 20.0, 40.0)] + [Emission(59.9, 59.9, "push", closing=True)]
     wild = {"lost_finals": 0.3, "late_finals": 0.5, "duplicates": 0.3, "reordering": 0.3, "garbage": 0.3}
     one, again, other = Faults(seed=1, **wild), Faults(seed=1, **wild), Faults(seed=2, **wild)
     names = [("kraken", "BTC-USDT", FIRST + place * MINUTE) for place in range(300)]
-    runs = [[distort(faults, name, planned, flags_final=False) for name in names] for faults in (one, again, other)]
+    runs = [[distort(faults, name, planned, "none") for name in names] for faults in (one, again, other)]
     assert runs[0] == runs[1] != runs[2]
-    assert all(distort(Faults(), name, planned, flags_final=False) == planned for name in names)
+    assert all(distort(Faults(), name, planned, "none") == planned for name in names)
     for sent in runs[0]:
         closing = [emission for emission in sent if emission.closing]
         cuts = [emission for emission in sent if emission.kind == "cut"]
         assert bool(closing) != bool(cuts)
         assert all(emission.sent < 60 for emission in cuts)
         assert all(emission.sent < 63 for emission in closing)
-    late = [distort(Faults(late_finals=1), name, planned, flags_final=True)[-1].sent for name in names]
+    late = [distort(Faults(late_finals=1), name, planned, "flag")[-1].sent for name in names]
     assert all(63 <= sent <= 80 for sent in late)
     with pytest.raises(SettingsError, match="disconnects = 2 is a probability"):
         Faults(disconnects=2)
 
 
-def test_addresses_must_be_here(configure: Configure) -> None:
+def test_addresses_must_be_here() -> None:
     """An address of the real exchange, or one that is in use, is refused with what to write instead."""
     text = '[lake]\nroot = x\n[pairs]\nbinance = ["BTC-USDT"]\n'
     with pytest.raises(SettingsError, match=r"Write ws_url = ws://127.0.0.1:<port> in \[exchange_binance\]"):
@@ -420,31 +283,7 @@ def test_addresses_must_be_here(configure: Configure) -> None:
     asyncio.run(scenario())
 
 
-def test_end_to_end_at_speed(configure: Configure) -> None:
-    """Six minutes in two seconds: what a recorder hears of each finished minute is the truth, and in order."""
-    settings = configure(FIRST + timedelta(seconds=50), 180)
-
-    async def scenario() -> None:
-        async with Emulator(settings) as emulator:
-            listening = [
-                listen(settings, module, [module.native_symbol(symbol) for symbol in PAIRS[module.ID]], 2)
-                for module in (binance, kraken)
-            ]
-            for module, records in zip((binance, kraken), await asyncio.gather(*listening), strict=True):
-                for symbol in PAIRS[module.ID]:
-                    candles = list(candles_of(records, module.native_symbol(symbol)))
-                    last = {candle.interval_start: candle for candle in candles}
-                    assert [one.interval_start for one in candles] == sorted(one.interval_start for one in candles)
-                    whole = sorted(last)[:-1]
-                    assert len(whole) >= 2
-                    assert all(equals(last[minute], emulator.truth(module.ID, symbol, minute)) for minute in whole)
-                    if module is binance:
-                        assert all(last[minute].is_final for minute in whole)
-
-    asyncio.run(scenario())
-
-
-def test_cut_connections_and_garbage(configure: Configure) -> None:
+def test_cut_connections_and_garbage() -> None:
     """A cut ends the connection without a goodbye; garbage is what no parser reads; other finals never come."""
     settings = configure(FIRST, 240)
 

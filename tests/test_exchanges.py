@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from stream import exchanges
+from stream.clock import floor
 from stream.errors import MessageError
 from stream.wire import (
     MINUTE,
@@ -18,10 +20,14 @@ from stream.wire import (
     Exchange,
     Fetched,
     Notice,
+    Pong,
+    Record,
     Refused,
     Request,
     Response,
+    Sequence,
     Subscribed,
+    Trade,
 )
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -41,14 +47,57 @@ def response(exchange: str, file: Path, status: int = 200) -> Response:
 
 
 def answer(module: Exchange, file: Path, start: datetime, end: datetime) -> tuple[list[Request], Fetched]:
-    """Drives the dialogue with one body for every request."""
+    """Drives the dialogue with one body for every request for candles."""
+    return drive(module, response(module.ID, file), start, end)
+
+
+def drive(module: Exchange, candles: Response, start: datetime, end: datetime) -> tuple[list[Request], Fetched]:
+    """Drives the dialogue; requests that are not for candles are answered with `rest/trades.json`."""
     dialogue = module.fetch_candles(about(module.ID)["symbol"], start, end)
     asked = [next(dialogue)]
+    trades = PAYLOADS / module.ID / "rest" / "trades.json"
     try:
-        while True:
-            asked.append(dialogue.send(response(module.ID, file)))
+        while len(asked) < 20:
+            first = asked[-1].path == asked[0].path
+            asked.append(dialogue.send(candles if first else response(module.ID, trades)))
     except StopIteration as done:
         return asked, done.value
+    raise AssertionError(f"{module.ID} goes on asking: {asked[-3:]}")
+
+
+def change_rows(body: bytes, change: Callable[[list[Any]], list[Any]]) -> bytes:
+    """The body with its list of rows (the longest list of lists or objects in it) changed."""
+
+    def lists(part: Any) -> Iterator[list[Any]]:
+        if isinstance(part, list):
+            yield part
+        elif isinstance(part, dict):
+            for value in part.values():
+                yield from lists(value)
+
+    whole = json.loads(body)
+    rows = max(lists(whole), key=len)
+    rows[:] = change(list(rows))
+    return json.dumps(whole).encode()
+
+
+def candle_of(trades: list[Trade]) -> Candle:
+    """The candle of one minute's trades, built here in the plainest way."""
+    ordered = sorted(trades, key=lambda one: (one.event_ts, one.trade_id))
+    prices = [one.price for one in ordered]
+    return Candle(
+        native_symbol=ordered[0].native_symbol,
+        event_type="update",
+        event_ts=None,
+        interval_start=floor(ordered[0].event_ts, MINUTE),
+        is_final=None,
+        open=prices[0],
+        high=max(prices),
+        low=min(prices),
+        close=prices[-1],
+        volume=sum(one.size for one in ordered),
+        payload="",
+    )
 
 
 def test_registry_equals_the_files() -> None:
@@ -63,8 +112,9 @@ def test_registry_equals_the_files() -> None:
 def test_every_message_becomes_what_its_name_says(file: Path) -> None:
     """Candles, acknowledgements, refusals, notices, and silence are told apart."""
     records = exchanges.EXCHANGES[file.parts[-3]].parse_message(file.read_bytes())
-    kind = {"candle": Candle, "ack": Subscribed, "refused": Refused, "notice": Notice}
+    kind = {"candle": Candle, "trade": Trade, "ack": Subscribed, "refused": Refused, "notice": Notice, "pong": Pong}
     name = file.stem.partition("_")[0]
+    records = [record for record in records if not isinstance(record, Sequence)]
     if name == "silent":
         assert records == []
     else:
@@ -76,7 +126,13 @@ def test_every_message_becomes_what_its_name_says(file: Path) -> None:
 def test_stream_and_rest_give_the_same_candle(id_: str) -> None:
     """The same minute, over the socket and over REST, is the same record, apart from how it was received."""
     module, minute = exchanges.EXCHANGES[id_], datetime.fromisoformat(about(id_)["minute"])
-    (streamed,) = module.parse_message((PAYLOADS / id_ / "ws" / "candle_final.json").read_text())
+    streams_trades = module.TRADES is not None and module.TRADES.streamed
+    file = PAYLOADS / id_ / "ws" / ("trade_minute.json" if streams_trades else "candle_final.json")
+    records = module.parse_message(file.read_text())
+    if streams_trades:
+        streamed: Record = candle_of([record for record in records if isinstance(record, Trade)])
+    else:
+        (streamed,) = records
     _, fetched = answer(module, PAYLOADS / id_ / "rest" / "candles.json", minute, minute + MINUTE)
     assert isinstance(streamed, Candle)
     ways = {"event_type": "update", "event_ts": None, "is_final": None, "payload": ""}
@@ -90,11 +146,13 @@ def test_stream_and_rest_give_the_same_candle(id_: str) -> None:
 def test_each_candle_carries_its_own_element_verbatim(id_: str) -> None:
     """The payload is the candle's part of the message, byte for byte, and no other candle's."""
     module = exchanges.EXCHANGES[id_]
-    for file in (PAYLOADS / id_ / "ws").glob("candle_*.json"):
-        candles = [one for one in module.parse_message(file.read_bytes()) if isinstance(one, Candle)]
-        for candle in candles:
-            assert candle.payload in file.read_text()
-        assert len({candle.payload for candle in candles}) == len(candles)
+    files = [file for kind in ("candle", "trade") for file in (PAYLOADS / id_ / "ws").glob(f"{kind}_*.json")]
+    assert files
+    for file in files:
+        elements = [one for one in module.parse_message(file.read_bytes()) if isinstance(one, Candle | Trade)]
+        for element in elements:
+            assert element.payload in file.read_text()
+        assert len({element.payload for element in elements}) == len(elements)
 
 
 @pytest.mark.parametrize("id_", exchanges.EXCHANGES)
@@ -107,7 +165,8 @@ def test_final_flag_is_the_exchanges_or_absent(id_: str) -> None:
         for record in module.parse_message(file.read_bytes())
         if isinstance(record, Candle)
     }
-    assert flags == ({True, False} if module.FLAGS_FINAL else {None})
+    streams_trades = module.TRADES is not None and module.TRADES.streamed
+    assert flags == (set() if streams_trades else {True, False} if module.FLAGS_FINAL else {None})
 
 
 @pytest.mark.parametrize("id_", exchanges.EXCHANGES)
@@ -148,7 +207,7 @@ def test_instruments_speak_canonically(id_: str) -> None:
     """The list gives BASE-QUOTE in capitals, and the native spelling is what the module itself would write."""
     module = exchanges.EXCHANGES[id_]
     listed = module.parse_instruments((PAYLOADS / id_ / "rest" / "instruments.json").read_bytes())
-    assert "BTC-USDT" in {one.symbol for one in listed}
+    assert about(id_)["symbol"] in {one.symbol for one in listed}
     assert all(module.native_symbol(one.symbol) == one.native_symbol for one in listed)
     assert all(one.symbol == one.symbol.upper() and one.symbol.count("-") == 1 for one in listed)
 
@@ -181,7 +240,7 @@ def test_broken_rest_bodies_are_refused(id_: str, body: bytes) -> None:
     """A truncated or foreign body is an error: it never means "no data"."""
     module = exchanges.EXCHANGES[id_]
     minute = datetime.fromisoformat(about(id_)["minute"])
-    dialogue = module.fetch_candles("BTC-USDT", minute, minute + MINUTE)
+    dialogue = module.fetch_candles(about(id_)["symbol"], minute, minute + MINUTE)
     next(dialogue)
     whole = response(id_, PAYLOADS / id_ / "rest" / "candles.json")
     broken = msgspec.structs.replace(whole, body=body)
@@ -194,6 +253,8 @@ def test_broken_rest_bodies_are_refused(id_: str, body: bytes) -> None:
     ("change", "names"),
     [
         (("high", 1.0), "cannot be one candle"),
+        (("quote_volume", 0.08317981), "may be swapped"),
+        (("quote_volume", 9_000.0), "may be swapped"),
         (("volume", -1.0), "not a quantity"),
         (("close", float("nan")), "cannot be one candle"),
         (("interval_start", datetime.fromisoformat("2025-11-10T12:20:15Z")), "not on the minute"),
@@ -224,16 +285,26 @@ def test_docstring_payloads_parse() -> None:
     for module in exchanges.EXCHANGES.values():
         text = module.parse_message.__doc__ or ""
         message = "".join(line.strip() for line in text[text.index("{") : text.rindex("}") + 1].splitlines())
-        assert any(isinstance(record, Candle) for record in module.parse_message(message))
+        assert any(isinstance(record, Candle | Trade) for record in module.parse_message(message))
 
 
-def test_subscriptions_name_every_pair() -> None:
-    """What is sent names all pairs, in the exchange's spelling, and can be taken back."""
-    for module in exchanges.EXCHANGES.values():
-        natives = [module.native_symbol(symbol) for symbol in ("BTC-USDT", "1000SATS-USDT")]
-        for text in (module.subscribe(natives, 7), module.unsubscribe(natives, 7)):
-            assert all(native.lower() in text.lower() for native in natives)
-            assert 7 in json.loads(text).values()
+@pytest.mark.parametrize("id_", exchanges.EXCHANGES)
+def test_subscriptions_name_every_pair(id_: str) -> None:
+    """What is sent names all pairs, in the exchange's spelling, and can be taken back; answers find their request."""
+    module = exchanges.EXCHANGES[id_]
+    symbols = ("BTC-USDT", "1000SATS-USDT")[: module.STREAM.pairs_per_request]
+    natives = [module.native_symbol(symbol) for symbol in symbols]
+    acks = [
+        record
+        for file in (PAYLOADS / id_ / "ws").glob("ack_*.json")
+        for record in module.parse_message(file.read_bytes())
+        if isinstance(record, Subscribed)
+    ]
+    assert acks
+    for text in (module.subscribe(natives, 7), module.unsubscribe(natives, 7)):
+        assert all(native.lower() in text.lower() for native in natives)
+        if any(ack.native_symbol is None for ack in acks):
+            assert "7" in map(str, json.loads(text).values())
 
 
 @pytest.mark.parametrize("id_", exchanges.EXCHANGES)
@@ -242,30 +313,22 @@ def test_rest_rows_may_come_in_any_order(id_: str) -> None:
     module, file = exchanges.EXCHANGES[id_], PAYLOADS / id_ / "rest" / "candles.json"
     minute = datetime.fromisoformat(about(id_)["minute"])
     _, expected = answer(module, file, minute, minute + timedelta(hours=1))
-    whole = json.loads(file.read_text())
-    rows = (
-        whole if isinstance(whole, list) else next(rows for rows in whole["result"].values() if isinstance(rows, list))
-    )
-    rows.reverse()
-    dialogue = module.fetch_candles("BTC-USDT", minute, minute + timedelta(hours=1))
-    next(dialogue)
-    with pytest.raises(StopIteration) as done:
-        dialogue.send(msgspec.structs.replace(response(id_, file), body=json.dumps(whole).encode()))
-    starts = [one.interval_start for one in expected.candles]
-    assert [one.interval_start for one in done.value.value.candles] == starts
-    assert done.value.value.covered_end == expected.covered_end
+    whole = response(id_, file)
+    turned = msgspec.structs.replace(whole, body=change_rows(whole.body, lambda rows: rows[::-1]))
+    _, fetched = drive(module, turned, minute, minute + timedelta(hours=1))
+    assert [one.interval_start for one in fetched.candles] == [one.interval_start for one in expected.candles]
+    assert (fetched.covered_start, fetched.covered_end) == (expected.covered_start, expected.covered_end)
 
 
 @pytest.mark.parametrize("id_", exchanges.EXCHANGES)
 def test_an_empty_answer_is_not_no_trades(id_: str) -> None:
     """A 200 with an empty list covers nothing: no minute becomes empty because of it."""
     minute = datetime.fromisoformat(about(id_)["minute"])
-    body = b"[]" if id_ != "kraken" else b'{"error":[],"result":{"XBTUSDT":[],"last":0}}'
-    dialogue = exchanges.EXCHANGES[id_].fetch_candles("BTC-USDT", minute, minute + MINUTE)
-    next(dialogue)
-    with pytest.raises(StopIteration) as done:
-        dialogue.send(msgspec.structs.replace(response(id_, PAYLOADS / id_ / "about.json"), body=body))
-    assert (done.value.value.candles, done.value.value.covered_start) == ([], None)
+    module, whole = exchanges.EXCHANGES[id_], response(id_, PAYLOADS / id_ / "rest" / "candles.json")
+    empty = msgspec.structs.replace(whole, body=change_rows(whole.body, lambda _: []))
+    assert module.refusal(empty) is None
+    _, fetched = drive(module, empty, minute, minute + MINUTE)
+    assert (fetched.candles, fetched.covered_start) == ([], None)
 
 
 def test_binance_pages_until_the_last_short_page() -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from stream.emulator.bar import Bar
 from stream.emulator.chance import chance
+from stream.emulator.trades import Trade
 from stream.errors import SettingsError
 
 
@@ -14,15 +15,21 @@ from stream.errors import SettingsError
 class Emission:
     """Something that happens to a pair's subscribers, `sent` seconds after the minute began.
 
-    A candle says that it was made at `stamped`; it is later than that when it was held up. `garbage` is a text that
-    nobody can read, `cut` is the end of every connection that is subscribed to the pair.
+    A push (the candle `bar` as it stands, or `trades`) says that it was made at `stamped`; it is later than that when
+    it was held up. `garbage` is a text that nobody can read, `cut` is the end of every connection that is subscribed
+    to the pair, `loss` is a push that was numbered and did not arrive. `closing` marks the minute's last push.
     """
 
     sent: float
     stamped: float
-    kind: Literal["candle", "garbage", "cut"]
+    kind: Literal["push", "garbage", "cut", "loss"]
     bar: Bar | None = None
     closing: bool = False
+    trades: tuple[Trade, ...] = ()
+
+
+Finality = Literal["flag", "none", "numbered"]
+"""How a client can tell that it has the whole minute: the exchange flags it, not at all, or messages are numbered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Faults:
     disconnects: float = 0.0
     """Per connection and minute: it is cut in mid-minute."""
     lost_finals: float = 0.0
-    """Per pair and minute: the finished candle is not sent. Where no flag tells, the connection goes with it."""
+    """Per pair and minute: its last push is not sent. Where nothing would tell, the connection goes with it."""
     late_finals: float = 0.0
     """Per pair and minute: it is sent after the minute, 3 to 20 s with a flag, less than 3 s without."""
     duplicates: float = 0.0
@@ -63,27 +70,27 @@ class Faults:
         return chance(self.seed, kind, "draw", *words)
 
 
-def distort(faults: Faults, name: tuple[object, ...], planned: list[Emission], *, flags_final: bool) -> list[Emission]:
+def distort(faults: Faults, name: tuple[object, ...], planned: list[Emission], finality: Finality) -> list[Emission]:
     """What is really sent in the place of one pair's minute, in the order of sending.
 
-    Without a flag nobody can tell that the last update is missing, and an exchange that lost it on a living connection
-    would be lying: there it takes the connection along, before the minute is over.
+    Without a flag or a number nobody can tell that the last update is missing, and an exchange that lost it on a living
+    connection would be lying: there it takes the connection along, before the minute is over.
     """
     sent = list(planned)
     if sent and faults.strikes("lost_finals", *name):
         lost = sent.pop()
-        if not flags_final:
-            sent.append(Emission(lost.sent, lost.sent, "cut"))
+        if finality != "flag":
+            sent.append(Emission(lost.sent, lost.sent, "cut") if finality == "none" else replace(lost, kind="loss"))
     elif sent and faults.strikes("late_finals", *name):
         draw = faults.draw("late_finals", *name)
-        late = 60 + (3 + 17 * draw if flags_final else 0.2 + 2.3 * draw)
+        late = 60 + (3 + 17 * draw if finality == "flag" else 0.2 + 2.3 * draw)
         sent[-1] = replace(sent[-1], sent=late, stamped=late)
     for index in range(len(sent) - 1):
         following = sent[index + 1]
-        if following.kind == "candle" and faults.strikes("reordering", *name, index):
+        if following.kind == "push" and faults.strikes("reordering", *name, index):
             sent[index] = replace(sent[index], sent=following.sent + 0.001)
     for index, emission in enumerate(sent[:]):
-        if emission.kind == "candle" and faults.strikes("duplicates", *name, index):
+        if emission.kind == "push" and faults.strikes("duplicates", *name, index):
             sent.append(replace(emission, sent=emission.sent + 0.002))
     if faults.strikes("garbage", *name):
         at = 60 * faults.draw("garbage", *name)

@@ -22,6 +22,8 @@ _BATCH = 64
 """Sendings between two chances for the other coroutines."""
 _HEARTBEAT = 0.05
 """Shortest wall time between two heartbeats."""
+_LENIENT = 3.0
+"""Wall seconds of silence that are always forgiven, however fast the clock runs."""
 _GARBAGE = ('{"channel":"ohlc","type":"upd', '{"channel":"unheard_of","type":"update","data":[]}', "\x00\x01?")
 
 
@@ -33,7 +35,6 @@ class Feed:
         self._faults = faults
         self._clock = clock
         self._sessions: dict[Session, ServerConnection] = {}
-        self._spoken: set[Session] = set()
         self._numbers = itertools.count(1)
         self._requests = itertools.count(1)
         self._order = itertools.count()
@@ -54,12 +55,14 @@ class Feed:
 
     async def attend(self, connection: ServerConnection, target: str) -> None:
         """One connection, from its welcome until it ends. Replies are written at once, so that no push overtakes."""
-        session = Session(next(self._numbers), target, self._clock.now())
+        wall = asyncio.get_running_loop().time
+        session = Session(next(self._numbers), target, self._clock.now(), heard=wall(), told=wall())
         self._sessions[session] = connection
         try:
             for text in self.venue.welcome(session):
                 broadcast([connection], text)
             async for request in connection:
+                session.heard = wall()
                 words = request if isinstance(request, str) else request.decode(errors="replace")
                 for answer in self.venue.reply(session, words, self._position()):
                     broadcast([connection], answer)
@@ -85,12 +88,33 @@ class Feed:
             action()
 
     async def beat(self) -> None:
-        """Heartbeats, where the exchange has them: to every subscriber that was sent nothing since the last one."""
-        while self.venue.heartbeat is not None:
+        """Every second: a heartbeat to every subscriber that was told nothing since the last one, and good-byes."""
+        wall = asyncio.get_running_loop().time
+        while True:
+            before = wall()
             await asyncio.sleep(max(self._clock.wall_seconds(1), _HEARTBEAT))
-            quiet = [one for session, one in self._sessions.items() if session.channels and session not in self._spoken]
-            self._spoken.clear()
-            broadcast(quiet, self.venue.heartbeat)
+            for session in list(self._sessions):
+                if self._outstayed(session, wall()):
+                    self._cut(session)
+                elif self.venue.manners.heartbeat is not None and session.channels and session.told < before:
+                    self._tell(session, self.venue.framed(session, "", self.venue.manners.heartbeat))
+
+    def _outstayed(self, session: Session, now: float) -> bool:
+        """Whether the connection broke the exchange's rules of silence; wall seconds, so never in an instant."""
+        manners = self.venue.manners
+
+        def over(since: float, limit: timedelta | None) -> bool:
+            return limit is not None and now - since > max(self._clock.wall_seconds(limit.total_seconds()), _LENIENT)
+
+        return (
+            over(session.heard, manners.client_silence)
+            or over(max(session.heard, session.told), manners.idle)
+            or (not session.channels and over(session.heard, manners.first_request))
+        )
+
+    def _tell(self, session: Session, text: str) -> None:
+        session.told = asyncio.get_running_loop().time()
+        broadcast([self._sessions[session]], text)
 
     def _position(self) -> datetime:
         """Up to here everything has been sent: what a snapshot may already know."""
@@ -114,7 +138,7 @@ class Feed:
         if bar is None:
             return
         name = (self.venue.exchange, symbol, minute)
-        for emission in distort(self._faults, name, self.venue.planned(bar), flags_final=self.venue.flags_final):
+        for emission in distort(self._faults, name, self.venue.planned(bar), self.venue.finality):
             moment = minute + timedelta(seconds=emission.sent)
             if moment >= self._started:
                 self._at(moment, partial(self._emit, symbol, emission))
@@ -125,8 +149,11 @@ class Feed:
         if self._faults.strikes("disconnects", *name):
             seconds = 5 + 50 * self._faults.draw("disconnects", *name)
             self._at(minute + timedelta(seconds=seconds), partial(self._cut, session))
-        if self.venue.lifetime is not None and minute <= session.opened + self.venue.lifetime < minute + MINUTE:
-            self._at(session.opened + self.venue.lifetime, partial(self._cut, session))
+        if (
+            self.venue.manners.lifetime is not None
+            and minute <= session.opened + self.venue.manners.lifetime < minute + MINUTE
+        ):
+            self._at(session.opened + self.venue.manners.lifetime, partial(self._cut, session))
 
     def _emit(self, symbol: str, emission: Emission) -> None:
         channel = self.venue.channel(symbol)
@@ -138,13 +165,14 @@ class Feed:
                 self._cut(session)
             return
         if emission.kind == "garbage":
-            texts = dict.fromkeys(listeners, _GARBAGE[int(emission.stamped * 1000) % len(_GARBAGE)])
-        else:
-            message = self.venue.message(symbol, emission)
-            texts = {session: self.venue.framed(session, symbol, message) for session in listeners}
-        for session, text in texts.items():
-            broadcast([self._sessions[session]], text)
-        self._spoken.update(listeners)
+            for session in listeners:
+                self._tell(session, _GARBAGE[int(emission.stamped * 1000) % len(_GARBAGE)])
+            return
+        message = self.venue.message(symbol, emission)
+        for session in listeners:
+            text = self.venue.framed(session, symbol, message)
+            if emission.kind != "loss":
+                self._tell(session, text)
 
     def _cut(self, session: Session) -> None:
         """Without a goodbye: what was not yet on its way is lost."""

@@ -19,17 +19,13 @@ from websockets.http11 import Request, Response
 from stream.clock import Clock
 from stream.emulator.addresses import Address, addresses
 from stream.emulator.bar import Bar
-from stream.emulator.binance import Binance
 from stream.emulator.faults import Faults
 from stream.emulator.feed import Feed
-from stream.emulator.kraken import Kraken
 from stream.emulator.market import Market
 from stream.emulator.venue import Answer
+from stream.emulator.venues import VENUES
 from stream.errors import SettingsError
 from stream.settings import Settings
-
-VENUES: dict[str, type[Binance | Kraken]] = {"binance": Binance, "binanceus": Binance, "kraken": Kraken}
-"""Exchange id → what imitates it."""
 
 
 class Emulator:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from stream.emulator.bar import EPOCH, Bar
-from stream.emulator.faults import Emission
+from stream.emulator.faults import Emission, Finality
 from stream.emulator.market import Market
 
 
@@ -20,6 +20,28 @@ class Session:
     target: str
     opened: datetime
     channels: dict[str, None] = field(default_factory=dict)
+    heard: float = 0.0
+    """When the client last said something, in wall seconds of the event loop."""
+    told: float = 0.0
+    """When it was last told something."""
+    messages: int = 0
+    """How many messages were numbered, where the exchange numbers them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How the exchange treats its connections. Each `timedelta` is a reason to hang up; None where it never does."""
+
+    lifetime: timedelta | None = None
+    """The connection is that old."""
+    heartbeat: str | None = None
+    """Said every second to subscribers, when nothing else is."""
+    first_request: timedelta | None = None
+    """Nothing has been subscribed for so long."""
+    client_silence: timedelta | None = None
+    """The client said nothing for so long, pushes or not."""
+    idle: timedelta | None = None
+    """Neither side said anything for so long."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +63,8 @@ class Venue(Protocol):
     exchange: str
     market: Market
     symbols: tuple[str, ...]
-    flags_final: bool
-    lifetime: timedelta | None
-    """A connection is cut at this age."""
-    heartbeat: str | None
-    """Said every second to subscribers, when nothing else is."""
+    finality: Finality
+    manners: Manners
 
     def serves(self, target: str, /) -> bool:
         """Whether this path takes websockets."""
@@ -60,13 +79,13 @@ class Venue(Protocol):
         """What a session has in its `channels` when it wants this pair."""
 
     def planned(self, bar: Bar, /) -> list[Emission]:
-        """What a faultless exchange sends for this minute."""
+        """What a faultless exchange sends for this minute, in the order of sending."""
 
     def message(self, symbol: str, emission: Emission, /) -> str:
-        """The text of a candle."""
+        """The text of a candle, or of trades."""
 
     def framed(self, session: Session, symbol: str, message: str, /) -> str:
-        """The text as this session is sent it."""
+        """The text as this session is sent it; where messages are numbered, this takes the session's next number."""
 
     def get(self, path: str, query: dict[str, str], now: datetime, /) -> Answer:
         """The answer to a REST request."""

@@ -5,17 +5,15 @@ Source: binance-spot-api-docs, web-socket-streams.md and rest-api.md (2026-07).
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from itertools import zip_longest
+from datetime import datetime
 
 import msgspec
 
 from stream.errors import MessageError
+from stream.pages import learnt
 from stream.wire import (
-    EPOCH,
     MINUTE,
     Candle,
-    Fetched,
     Fetching,
     Instrument,
     Notice,
@@ -27,8 +25,10 @@ from stream.wire import (
     RestRules,
     StreamRules,
     Subscribed,
+    TradeRules,
     check_candle,
     from_milliseconds,
+    milliseconds,
 )
 
 ID = "binance"
@@ -45,6 +45,7 @@ STREAM = StreamRules(
     reconnect=2,  # at most 300 attempts in 5 minutes
 )
 REST = RestRules(requests_per_second=20)  # weight 2 of 6,000 a minute: 40 % of the budget
+TRADES: TradeRules | None = None
 
 _ROWS = 1000
 _ABSENT = msgspec.Raw(b"")
@@ -215,53 +216,26 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     [1634943780000,"60685.22","60729.84","60670.90","60719.27","21.63",1634943839999,"1313200.01",617,"12.28","745719.41","0"]
     """
     native = native_symbol(symbol)
-    candles: list[Candle] = []
-    previous: Candle | None = None
-    known_from: datetime | None = None
-    known_until = start
-    first = start - MINUTE
+    rows: list[Candle] = []
+    first, now = start - MINUTE, start
     while first <= end:
         response = yield Request(
             path="/api/v3/klines",
             query={
                 "symbol": native,
                 "interval": "1m",
-                "startTime": str(_milliseconds(first)),
-                "endTime": str(_milliseconds(end)),
+                "startTime": str(milliseconds(first)),
+                "endTime": str(milliseconds(end)),
                 "limit": str(_ROWS),
             },
         )
-        rows = sorted((_rest_candle(native, raw) for raw in _decode_rows(response.body)), key=_opened)
-        for candle, following in zip_longest(rows, rows[1:]):
-            closes = candle.interval_start + MINUTE
-            known_from = known_from or max(start, candle.interval_start)
-            known_until = min(end, candle.interval_start)
-            if following is None and not _closed(closes, response):
-                continue
-            if candle.interval_start < start:
-                previous = candle
-            elif candle.interval_start < end:
-                candles.append(candle)
-            known_until = min(end, closes)
-        if len(rows) < _ROWS:
+        page = [_rest_candle(native, raw) for raw in _decode_rows(response.body)]
+        rows += page
+        now = response.server_time or response.recv_ts
+        if len(page) < _ROWS:
             break
-        first = rows[-1].interval_start + MINUTE
-    return Fetched(
-        candles=candles,
-        covered_start=known_from,
-        covered_end=known_until if known_from else None,
-        silence="no_data",
-        previous_close=previous.close if previous else None,
-    )
-
-
-def _opened(candle: Candle) -> datetime:
-    return candle.interval_start
-
-
-def _closed(closes: datetime, response: Response) -> bool:
-    """The newest row may be the unfinished candle, unmarked: believe the exchange's clock before ours."""
-    return closes <= (response.server_time or response.recv_ts)
+        first = max(row.interval_start for row in page) + MINUTE
+    return learnt(rows, start, end, now=now, silence="no_data")
 
 
 def _decode_rows(body: bytes) -> list[msgspec.Raw]:
@@ -294,7 +268,3 @@ def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
             payload=bytes(raw).decode(),
         )
     )
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(milliseconds=1)

@@ -11,6 +11,7 @@ import msgspec
 
 from stream.exchanges import binance
 from stream.exchanges.binance import (
+    TRADES,
     instruments_request,
     native_symbol,
     parse_instruments,
@@ -28,6 +29,7 @@ __all__ = [
     "REST",
     "REST_URL",
     "STREAM",
+    "TRADES",
     "WS_URL",
     "fetch_candles",
     "instruments_request",

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from stream.errors import MessageError
+from stream.pages import learnt
 from stream.wire import (
     EPOCH,
     MINUTE,
@@ -28,7 +29,11 @@ from stream.wire import (
     StreamRules,
     Subscribed,
     Trade,
+    TradeRules,
     check_candle,
+    check_trade,
+    from_seconds,
+    seconds,
 )
 
 ID = "kraken"
@@ -45,6 +50,7 @@ STREAM = StreamRules(
     reconnect=5,  # about 150 attempts in 10 minutes per address
 )
 REST = RestRules(requests_per_second=1)
+TRADES: TradeRules | None = TradeRules(streamed=False, consecutive_ids=True)
 
 _HISTORY = 700 * MINUTE
 """720 rows are promised, 707 were seen."""
@@ -249,21 +255,14 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     since = start - 2 * MINUTE
     response = yield Request(
         path="/0/public/OHLC",
-        query={"pair": rest_symbol(symbol), "interval": "1", "since": str(_seconds(since))},
+        query={"pair": rest_symbol(symbol), "interval": "1", "since": str(seconds(since))},
     )
-    rows = sorted((_rest_candle(native, raw) for raw in _rows(response.body)), key=lambda one: one.interval_start)[:-1]
-    reached = rows[0].interval_start if rows else end
+    rows = sorted((_rest_candle(native, raw) for raw in _rows(response.body)), key=lambda one: one.interval_start)
+    reached = rows[0].interval_start if rows[1:] else end
     if reached > start and response.recv_ts - start > _HISTORY:
-        return (yield from _fetch_trades(symbol, start, min(reached, end), rows, end))
-    before = [candle for candle in rows if candle.interval_start < start]
-    wanted = [candle for candle in rows if start <= candle.interval_start < end]
-    return Fetched(
-        candles=wanted,
-        covered_start=max(start, rows[0].interval_start) if rows else None,
-        covered_end=min(end, rows[-1].interval_start + MINUTE) if rows else None,
-        silence="no_trade_if_alive",
-        previous_close=before[-1].close if before else None,
-    )
+        return (yield from _fetch_trades(symbol, start, min(reached, end), rows[:-1], end))
+    open_since = rows[-1].interval_start if rows else end
+    return learnt(rows, start, end, now=open_since, silence="no_trade_if_alive")
 
 
 def _fetch_trades(symbol: str, start: datetime, trades_end: datetime, rows: list[Candle], end: datetime) -> Fetching:
@@ -273,7 +272,7 @@ def _fetch_trades(symbol: str, start: datetime, trades_end: datetime, rows: list
     The look back for the previous close is one hour; a pair that is quieter than that has none.
     """
     native = native_symbol(symbol)
-    cursor = str(_seconds(start - timedelta(hours=1)))
+    cursor = str(seconds(start - timedelta(hours=1)))
     trades: dict[tuple[int | None, str], Trade] = {}
     previous_close: float | None = None
     complete = False
@@ -327,7 +326,7 @@ def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
             native_symbol=native,
             event_type="snapshot",
             event_ts=None,
-            interval_start=EPOCH + timedelta(seconds=row[0]),
+            interval_start=from_seconds(row[0]),
             is_final=None,
             open=row[1],
             high=row[2],
@@ -349,21 +348,16 @@ def _trades(native: str, body: bytes) -> tuple[list[Trade], str]:
         page = []
         for raw in _rows(body):
             row = msgspec.json.decode(raw)
-            page.append(
-                Trade(
-                    native_symbol=native,
-                    event_ts=EPOCH + timedelta(microseconds=int(float(row[2]) * 1_000_000)),
-                    trade_id=int(row[6]) if len(row) > 6 else None,
-                    price=float(row[0]),
-                    size=float(row[1]),
-                    side="buy" if row[3] == "b" else "sell",
-                    payload=bytes(raw).decode(),
-                )
+            trade = Trade(
+                native_symbol=native,
+                event_ts=EPOCH + timedelta(microseconds=int(float(row[2]) * 1_000_000)),
+                trade_id=int(row[6]) if len(row) > 6 else None,
+                price=float(row[0]),
+                size=float(row[1]),
+                side="buy" if row[3] == "b" else "sell",
+                payload=bytes(raw).decode(),
             )
+            page.append(check_trade(trade))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise MessageError(f"kraken {native}: a page of trades could not be read: {error!r}") from error
     return page, last
-
-
-def _seconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(seconds=1)

@@ -10,10 +10,10 @@ from email.utils import format_datetime
 
 from stream.clock import floor
 from stream.emulator.bar import EPOCH, MINUTE, Bar, flat
-from stream.emulator.faults import Emission
+from stream.emulator.faults import Emission, Finality
 from stream.emulator.market import Market
 from stream.emulator.trades import Trade, trades, updates
-from stream.emulator.venue import Answer, Session, encode, since_epoch
+from stream.emulator.venue import Answer, Manners, Session, encode, since_epoch
 
 _LEGACY = {"BTC": "XBT", "DOGE": "XDG"}
 _SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
@@ -28,9 +28,8 @@ _TRADES = 1000
 class Kraken:
     """A `Venue`."""
 
-    flags_final = False
-    lifetime: timedelta | None = None
-    heartbeat: str | None = '{"channel":"heartbeat"}'
+    finality: Finality = "none"
+    manners = Manners(heartbeat='{"channel":"heartbeat"}', idle=timedelta(seconds=60))
 
     def __init__(self, exchange: str, market: Market, symbols: tuple[str, ...]) -> None:
         self.exchange = exchange
@@ -103,7 +102,7 @@ class Kraken:
 
     def planned(self, bar: Bar) -> list[Emission]:
         """The updates, and nothing at all for a silent minute; what closes it is only known here."""
-        return [Emission(offset, offset, "candle", state, closing=state == bar) for offset, state in updates(bar)]
+        return [Emission(offset, offset, "push", state, closing=state == bar) for offset, state in updates(bar)]
 
     def message(self, symbol: str, emission: Emission) -> str:
         """One update."""

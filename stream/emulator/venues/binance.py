@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from stream.clock import floor
 from stream.emulator.bar import EPOCH, MINUTE, Bar, first_trade_id
-from stream.emulator.faults import Emission
+from stream.emulator.faults import Emission, Finality
 from stream.emulator.market import Market
 from stream.emulator.trades import updates
-from stream.emulator.venue import Answer, Session, encode, since_epoch
+from stream.emulator.venue import Answer, Manners, Session, encode, since_epoch
 
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 _MILLISECOND = timedelta(milliseconds=1)
@@ -23,9 +23,8 @@ _WEIGHTS = {"/api/v3/klines": 2, "/api/v3/exchangeInfo": 20, "/api/v3/time": 1, 
 class Binance:
     """A `Venue`."""
 
-    flags_final = True
-    lifetime: timedelta | None = timedelta(hours=24)
-    heartbeat: str | None = None
+    finality: Finality = "flag"
+    manners = Manners(lifetime=timedelta(hours=24))
 
     def __init__(self, exchange: str, market: Market, symbols: tuple[str, ...]) -> None:
         self.exchange = exchange
@@ -79,8 +78,8 @@ class Binance:
     def planned(self, bar: Bar) -> list[Emission]:
         """A push every two seconds while there were trades, and the flagged one just after the end, trades or not."""
         states = updates(bar) or ((2.0, bar),)
-        pushes = [Emission(offset, offset, "candle", state) for offset, state in states]
-        return [*pushes, Emission(_CLOSING, _CLOSING, "candle", bar, closing=True)]
+        pushes = [Emission(offset, offset, "push", state) for offset, state in states]
+        return [*pushes, Emission(_CLOSING, _CLOSING, "push", bar, closing=True)]
 
     def message(self, symbol: str, emission: Emission) -> str:
         """The raw kline event."""

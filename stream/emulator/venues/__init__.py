@@ -1,0 +1,16 @@
+"""The exchanges that the emulator imitates: one file each, and this list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stream.emulator.market import Market
+from stream.emulator.venue import Venue
+from stream.emulator.venues.binance import Binance
+from stream.emulator.venues.kraken import Kraken
+
+VENUES: dict[str, Callable[[str, Market, tuple[str, ...]], Venue]] = {
+    "binance": Binance,
+    "binanceus": Binance,
+    "kraken": Kraken,
+}
