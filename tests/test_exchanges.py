@@ -58,7 +58,7 @@ def drive(module: Exchange, candles: Response, start: datetime, end: datetime) -
     trades = PAYLOADS / module.ID / "rest" / "trades.json"
     try:
         while len(asked) < 20:
-            first = asked[-1].path == asked[0].path
+            first = asked[-1].path == asked[0].path or "candles" in asked[-1].path
             asked.append(dialogue.send(candles if first else response(module.ID, trades)))
     except StopIteration as done:
         return asked, done.value
