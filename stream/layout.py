@@ -42,6 +42,11 @@ def bronze_key(exchange: str, hour: datetime, source: Source) -> str:
     return f"bronze/bronze_ohlcv_native/exchange={exchange}/{_hour_path(hour)}/{source}.parquet"
 
 
+def trades_key(exchange: str, hour: datetime, source: Source) -> str:
+    """The trades that were received about an exchange-hour, typed, sorted by symbol; where there were any."""
+    return f"bronze/bronze_trades/exchange={exchange}/{_hour_path(hour)}/{source}.parquet"
+
+
 def sessions_key(exchange: str, hour: datetime, source: Source) -> str:
     """The `alive` and `status` lines of an exchange-hour, typed, sorted by symbol."""
     return f"bronze/bronze_sessions/exchange={exchange}/{_hour_path(hour)}/{source}.parquet"

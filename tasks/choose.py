@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
 
 def finished(candles: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
-    """The stream candles that count as finished: flagged by the exchange, or the last of a connection that lived.
+    """The stream candles that count as finished: flagged (by the exchange, or built and proven), or a life's last.
 
     Without a flag, the update must be the connection's last about that minute, the connection must have proved
     afterwards that it was alive since before it, and nobody may have seen more trades in that minute.
@@ -78,7 +78,7 @@ def traded(candles: pl.DataFrame) -> pl.DataFrame:
 def unfinished(symbols: Sequence[str], hour: datetime, stream: pl.DataFrame) -> pl.DataFrame:
     """symbol, first, last: from where to where the stream left minutes without a finished candle."""
     return (
-        _expected(symbols, hour)
+        expected(symbols, hour)
         .join(stream, on=_KEY, how="anti")
         .group_by("symbol", maintain_order=True)
         .agg(first=pl.col("interval_start").min(), last=pl.col("interval_start").max())
@@ -90,16 +90,20 @@ def judge(
     exchange: str, symbols: Sequence[str], hour: datetime, evidence: Evidence, *, keep_empty: bool = True
 ) -> Judged:
     """One verdict per symbol and minute, and the candles behind them; flat ones for empty minutes if `keep_empty`."""
-    stream = _best(evidence.stream).with_columns(verdict=pl.lit("stream"))
-    late_enough = evidence.rest.filter(pl.col("ingestion_ts") >= hour + HOUR)
     flat = (pl.col("volume") == 0) & (pl.col("trade_count").fill_null(0) == 0)
+    # A flat candle that the stream sent is the exchange's; one that was built stands for a minute without trades.
+    built_flat = flat & (pl.col("event_type") == "built")
+    stream = _best(evidence.stream).with_columns(
+        verdict=pl.when(built_flat).then(pl.lit("empty")).otherwise(pl.lit("stream"))
+    )
+    late_enough = evidence.rest.filter(pl.col("ingestion_ts") >= hour + HOUR)
     rest = (
         _best(late_enough)
         .join(stream, on=_KEY, how="anti")
         .with_columns(verdict=pl.when(flat).then(pl.lit("empty")).otherwise(pl.lit("rest")))
     )
     found = pl.concat([stream, rest])
-    minutes = _expected(symbols, hour).join(found, on=_KEY, how="left").sort(_KEY)
+    minutes = expected(symbols, hour).join(found, on=_KEY, how="left").sort(_KEY)
     filled = _fill_silence(minutes, hour, evidence)
     verdicts = _explain(filled.with_columns(verdict=pl.col("verdict").fill_null("missing")), evidence)
     kept = verdicts.filter(pl.col("verdict") != "missing")
@@ -136,37 +140,58 @@ def _lives(sessions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _expected(symbols: Sequence[str], hour: datetime) -> pl.DataFrame:
+def expected(symbols: Sequence[str], hour: datetime) -> pl.DataFrame:
+    """symbol, interval_start: every minute that the hour should have."""
     starts = pl.DataFrame({"interval_start": [hour + n * MINUTE for n in range(60)]}).cast(pl.Datetime("us", "UTC"))
     return pl.DataFrame({"symbol": sorted(symbols)}, schema={"symbol": pl.String}).join(starts, how="cross")
 
 
-def _heard(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
-    """The minutes (symbol, interval_start) during all of which a subscription was alive."""
+def heard(minutes: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
+    """symbol, interval_start, conn: of these minutes, those during all of which a connection was alive.
+
+    An `alive` line whose `since` is later than its minute's start takes back what an earlier one said of that minute.
+    """
+    lived = (
+        minutes.select(_KEY)
+        .join(_lives(sessions), on="symbol")
+        .filter((pl.col("since") <= pl.col("interval_start")) & (pl.col("alive_minute") >= pl.col("interval_start")))
+        .select(*_KEY, "conn")
+        .unique()
+    )
+    taken_back = sessions.filter((pl.col("event_type") == "alive") & (pl.col("since") > pl.col("interval_start")))
+    return lived.join(taken_back, on=[*_KEY, "conn"], how="anti")
+
+
+def read_whole(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """symbol, interval_start: of these minutes, those that a REST answer read trade by trade."""
+    return _covered(minutes, answers).filter(pl.col("silence") == "no_trade").select(_KEY).unique()
+
+
+def _covered(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """The minutes that REST had rows on both sides of, with what silence there means."""
     return (
         minutes.select(_KEY)
-        .join(_lives(evidence.sessions), on="symbol")
-        .filter((pl.col("since") <= pl.col("interval_start")) & (pl.col("alive_minute") >= pl.col("interval_start")))
-        .select(_KEY)
-        .unique()
+        .join(answers, on="symbol", suffix="_answer")
+        .filter(
+            (pl.col("covered_start") <= pl.col("interval_start"))
+            & (pl.col("interval_start") + MINUTE <= pl.col("covered_end"))
+        )
+        .select(*_KEY, "silence")
     )
 
 
 def _silent(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
     """The minutes that are proven to be without trades: REST had rows on both sides, and nothing shows a trade."""
-    covered = (
-        minutes.filter(pl.col("verdict").is_null())
-        .select(_KEY)
-        .join(evidence.answers, on="symbol", suffix="_answer")
-        .filter(
-            (pl.col("covered_start") <= pl.col("interval_start"))
-            & (pl.col("interval_start") + MINUTE <= pl.col("covered_end"))
-        )
-    )
-    by_itself = covered.filter(pl.col("silence") == "no_trade").select(_KEY)
+    open_minutes = minutes.filter(pl.col("verdict").is_null())
+    covered = _covered(open_minutes, evidence.answers)
     if_alive = covered.filter(pl.col("silence") == "no_trade_if_alive").select(_KEY)
     return (
-        pl.concat([by_itself, if_alive.join(_heard(minutes, evidence), on=_KEY, how="semi")])
+        pl.concat(
+            [
+                read_whole(open_minutes, evidence.answers),
+                if_alive.join(heard(open_minutes, evidence.sessions), on=_KEY, how="semi"),
+            ]
+        )
         .unique()
         .join(evidence.traded, on=_KEY, how="anti")
     )
@@ -212,7 +237,7 @@ def _explain(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
         .agg(beyond=pl.col("beyond_history").fill_null(value=False).any())
     )
     present = evidence.sessions.select("symbol").unique().with_columns(present=pl.lit(value=True))
-    heard = _heard(missing, evidence).with_columns(heard=pl.lit(value=True))
+    listened = heard(missing, evidence.sessions).select(_KEY).unique().with_columns(heard=pl.lit(value=True))
     states = (
         evidence.sessions.filter(pl.col("status") == "exchange")
         .sort("recv_ts", "detail")
@@ -224,7 +249,7 @@ def _explain(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
         .join_asof(states, left_on="end", right_on="recv_ts", by="symbol", check_sortedness=False)
         .join(asked, on=_KEY, how="left")
         .join(present, on="symbol", how="left")
-        .join(heard, on=_KEY, how="left")
+        .join(listened, on=_KEY, how="left")
         .select(
             *_KEY,
             cause=pl.when(pl.col("beyond").is_null())

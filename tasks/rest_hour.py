@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 
-from stream import bronze, layout
-from stream.clock import Clock
+from stream import bronze, exchanges, layout
+from stream.clock import HOUR, Clock
 from stream.errors import RestError
 from stream.lake import Lake, Stored, in_parallel
 from stream.wire import MINUTE, Fetched
 from tasks import choose, duck, evidence, parquet, stream_hour, trades
-from tasks.schemas import BRONZE, SESSIONS
+from tasks.schemas import BRONZE, SESSIONS, TRADES
 
 Ask = Callable[[str, datetime, datetime], Fetched]
 """(symbol, start, end) → what REST knows of that range; RestError when it cannot be had."""
@@ -44,9 +45,9 @@ def make(
     """
     stream, _ = stream_hour.finished(lake, exchange, hour)
     objects = evidence.answered(lake, exchange, symbols, hour)
-    rest, answers = _parsed(lake, objects)
-    gaps = choose.unfinished(symbols, hour, pl.concat([stream, rest]) if again else stream)
-    asked = _asked(answers) if not again else {}
+    known = _parsed(lake, exchange, hour, objects)
+    gaps = choose.unfinished(symbols, hour, pl.concat([stream, known.candles]) if again else stream)
+    asked = _asked(known.answers) if not again else {}
 
     def fetch(gap: tuple[str, datetime, datetime]) -> str | None:
         symbol, first, last = gap
@@ -56,13 +57,17 @@ def make(
     failures = [failure for failure in in_parallel(fetch, wanted) if failure]
     if wanted:
         objects = evidence.answered(lake, exchange, symbols, hour)
-        rest, answers = _parsed(lake, objects)
+        known = _parsed(lake, exchange, hour, objects)
     facts = {
         "stream": evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour)),
         "evidence": evidence.fingerprints(objects),
     }
-    lake.put(layout.sessions_key(exchange, hour, "rest"), parquet.encode(answers.to_arrow().cast(SESSIONS), facts))
-    lake.put(layout.bronze_key(exchange, hour, "rest"), parquet.encode(rest.to_arrow().cast(BRONZE), facts))
+    sessions, candles = known.answers.to_arrow().cast(SESSIONS), known.candles.to_arrow().cast(BRONZE)
+    lake.put(layout.sessions_key(exchange, hour, "rest"), parquet.encode(sessions, facts))
+    if not known.trades.is_empty():
+        found = known.trades.to_arrow().cast(TRADES)
+        lake.put(layout.trades_key(exchange, hour, "rest"), parquet.encode(found, facts))
+    lake.put(layout.bronze_key(exchange, hour, "rest"), parquet.encode(candles, facts))
     return failures
 
 
@@ -127,15 +132,33 @@ def _covers(spans: list[tuple[datetime, datetime]], first: datetime, last: datet
     return any(start <= first and last < end for start, end in spans)
 
 
-def _parsed(lake: Lake, objects: dict[str, list[Stored]]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The answers in these objects: candles (schema BRONZE; built here where trades were sent) and `answered` lines."""
+class _Parsed(NamedTuple):
+    """What the REST answers of an hour say."""
+
+    candles: pl.DataFrame
+    """Schema BRONZE; built here where trades were sent and prove the minute."""
+    answers: pl.DataFrame
+    """The `answered` lines, schema SESSIONS."""
+    trades: pl.DataFrame
+    """Those of the hour, schema TRADES."""
+
+
+def _parsed(lake: Lake, exchange: str, hour: datetime, objects: dict[str, list[Stored]]) -> _Parsed:
     keys = [one.key for found in objects.values() for one in found]
     if not keys:
-        return parquet.frame(BRONZE.empty_table()), parquet.frame(SESSIONS.empty_table())
+        return _Parsed(*(parquet.frame(schema.empty_table()) for schema in (BRONZE, SESSIONS, TRADES)))
     with lake.local(keys) as paths, duck.open_memory() as connection:
         lines = parquet.frame(duck.read_answers(connection, paths))
     sent = lines.filter(pl.col("event_type") == "snapshot")
-    built = trades.candles(lines.filter(pl.col("event_type") == "trade"))
-    answered = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"})
+    deals = lines.filter(pl.col("event_type") == "trade").select(TRADES.names)
+    answers = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"}).select(SESSIONS.names)
+    read = choose.read_whole(choose.expected(list(objects), hour), answers).with_columns(conn=pl.lit(None, pl.String))
+    built = trades.candles(deals, read, consecutive_ids=exchanges.consecutive_ids(exchange)).filter("is_final")
     candles = pl.concat([sent.select(BRONZE.names), built.select(BRONZE.names)])
-    return candles.sort("symbol", "interval_start", "ingestion_ts", "close"), answered.select(SESSIONS.names)
+    return _Parsed(
+        candles.sort("symbol", "interval_start", "ingestion_ts", "close"),
+        answers,
+        deals.filter(pl.col("interval_start").is_between(hour, hour + HOUR, closed="left")).sort(
+            "symbol", "event_ts", "trade_id", "ingestion_ts", "price", "size"
+        ),
+    )

@@ -31,6 +31,22 @@ BRONZE = pa.schema(
     ]
 )
 
+TRADES = pa.schema(
+    [
+        ("exchange", pa.string()),
+        ("symbol", pa.string()),
+        ("trade_id", pa.int64()),
+        ("price", pa.float64()),
+        ("size", pa.float64()),
+        ("side", pa.string()),
+        ("event_ts", TIME),
+        ("interval_start", TIME),
+        ("source", pa.string()),
+        ("ingestion_ts", TIME),
+        ("conn", pa.string()),
+    ]
+)
+
 SESSIONS = pa.schema(
     [
         ("exchange", pa.string()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,10 @@ class _Line(msgspec.Struct):
     since: datetime | None = None
     status: str | None = None
     detail: str | None = None
+    trade_id: int | None = None
+    price: float | None = None
+    size: float | None = None
+    side: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -90,8 +95,16 @@ def _reason(line: bytes, exchange: str, symbols: Sequence[str], hour: datetime) 
     if found.event_type == "alive":
         return None if found.since and found.conn else "an alive line without `since` or `conn`"
     if found.event_type == "trade":
-        return None
+        return _trade_reason(found, start)
     return _candle_reason(found, start)
+
+
+def _trade_reason(line: _Line, start: datetime) -> str | None:
+    if line.event_ts is None or line.event_ts.replace(second=0, microsecond=0) != start:
+        return f"the trade was made at {line.event_ts}, which is not in the minute {start}"
+    if line.price is None or line.size is None or not (0 < line.price < math.inf and 0 < line.size < math.inf):
+        return f"price {line.price} and size {line.size} cannot be a trade"
+    return None
 
 
 def _candle_reason(line: _Line, start: datetime) -> str | None:

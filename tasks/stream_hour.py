@@ -1,4 +1,4 @@
-"""One exchange-hour of recorded lines → typed Parquet: candles (bronze), and what the recorder said (sessions)."""
+"""One exchange-hour of recorded lines → typed Parquet: candles, trades, and what the recorder said (sessions)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stream import layout
+from stream import exchanges, layout
 from stream.lake import Lake, Stored
-from tasks import choose, duck, evidence, parquet, sift
-from tasks.schemas import BRONZE, SESSIONS
+from tasks import choose, duck, evidence, parquet, sift, trades
+from tasks.schemas import BRONZE, SESSIONS, TRADES
 
 _PAIRS_AT_ONCE = 25
 """Bounds the memory of an hour, whatever the number of pairs: about 90,000 lines of a busy hour."""
@@ -35,7 +35,7 @@ def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime
 
 
 def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> int:
-    """Writes both Parquet objects; returns how many lines were set aside as torn or foreign.
+    """Writes the Parquet objects; returns how many lines were set aside as torn or foreign.
 
     The bronze object is written last: its footer is what says that the hour was read.
     """
@@ -43,25 +43,33 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> i
     facts = {"evidence": evidence.fingerprints(objects)}
     rejected = 0
     with tempfile.TemporaryDirectory(prefix="klines-") as folder:
-        path = Path(folder) / "stream.parquet"
-        with closing(parquet.writer(str(path), BRONZE, facts)) as bronze:
-            taken = _Taken(exchange, bronze)
+        path, trades_path = Path(folder) / "stream.parquet", Path(folder) / "trades.parquet"
+        with (
+            closing(parquet.writer(str(path), BRONZE, facts)) as bronze,
+            closing(parquet.writer(str(trades_path), TRADES, facts)) as deals,
+        ):
+            taken = _Taken(exchange, hour, bronze, deals)
             for lines, aside in _read_all(lake, exchange, objects, hour, Path(folder)):
                 taken.take(lines)
                 rejected += aside
         sessions = pa.concat_tables(taken.sessions)
         lake.put(layout.sessions_key(exchange, hour, "stream"), parquet.encode(sessions, facts))
+        if taken.trades:
+            lake.put_file(layout.trades_key(exchange, hour, "stream"), trades_path)
         lake.put_file(layout.bronze_key(exchange, hour, "stream"), path)
     _remember((lake.root, exchange, hour, _mark(facts)), taken.finished, taken.traded)
     return rejected
 
 
 class _Taken:
-    """What has been read of an hour: candles go into the Parquet at once, the rest is small."""
+    """What has been read of an hour: candles and trades go into the Parquet at once, the rest is small."""
 
-    def __init__(self, exchange: str, bronze: pq.ParquetWriter) -> None:
+    def __init__(self, exchange: str, hour: datetime, bronze: pq.ParquetWriter, deals: pq.ParquetWriter) -> None:
         self._exchange = exchange
+        self._hour = hour
         self._bronze = bronze
+        self._deals = deals
+        self.trades = 0
         self.sessions = [SESSIONS.empty_table()]
         self.finished = [parquet.frame(BRONZE.empty_table())]
         self.traded = [choose.traded(self.finished[0])]
@@ -69,14 +77,28 @@ class _Taken:
     def take(self, lines: pa.Table) -> None:
         """One batch of pairs. It becomes one row group: `_row_groups` relies on it."""
         is_candle = pc.is_in(lines["event_type"], pa.array(["snapshot", "update"]))
+        is_trade = pc.equal(lines["event_type"], "trade")
         candles = self._shaped(lines.filter(is_candle), BRONZE)
-        sessions = self._shaped(lines.filter(pc.invert(is_candle)), SESSIONS)
+        deals = self._shaped(lines.filter(is_trade), TRADES)
+        sessions = self._shaped(lines.filter(pc.invert(pc.or_(is_candle, is_trade))), SESSIONS)
+        if deals.num_rows:
+            self.trades += deals.num_rows
+            self._deals.write_table(deals, row_group_size=deals.num_rows)
+            candles = pa.concat_tables([candles, self._build(parquet.frame(deals), parquet.frame(sessions))])
         if candles.num_rows:
             self._bronze.write_table(candles, row_group_size=candles.num_rows)
         self.sessions.append(sessions)
         frame = parquet.frame(candles)
         self.finished.append(choose.finished(frame, parquet.frame(sessions)))
         self.traded.append(choose.traded(frame))
+
+    def _build(self, deals: pl.DataFrame, sessions: pl.DataFrame) -> pa.Table:
+        """The candles of these trades, unproven ones too (schema BRONZE): they say that somebody traded."""
+        minutes = choose.expected(deals["symbol"].unique().to_list(), self._hour)
+        built = trades.candles(
+            deals, choose.heard(minutes, sessions), consecutive_ids=exchanges.consecutive_ids(self._exchange)
+        )
+        return built.sort("symbol", "interval_start").select(BRONZE.names).to_arrow().cast(BRONZE)
 
     def _shaped(self, lines: pa.Table, schema: pa.Schema) -> pa.Table:
         """The lines with the columns of `schema`: what is the same for all of them is not read, but added."""

@@ -18,10 +18,11 @@ import sql
 from stream.errors import LakeError
 from stream.settings import LakeSettings
 from tasks import duck
-from tasks.schemas import BRONZE, SESSIONS, SILVER
+from tasks.schemas import BRONZE, SESSIONS, SILVER, TRADES
 
 _FILES = {
     "bronze_files": ("/bronze/bronze_ohlcv_native/*/*/*/*/*/*.parquet", BRONZE),
+    "trades_files": ("/bronze/bronze_trades/*/*/*/*/*/*.parquet", TRADES),
     "sessions_files": ("/bronze/bronze_sessions/*/*/*/*/*/*.parquet", SESSIONS),
     "silver_files": ("/silver/fact_ohlcv/*/*/*/*/*/*/part.parquet", SILVER),
 }

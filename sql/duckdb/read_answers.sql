@@ -23,6 +23,7 @@ SELECT
     trade_id,
     price,
     size,
+    side,
     NULL::TIMESTAMPTZ AS since,
     status,
     detail,
@@ -42,7 +43,7 @@ FROM read_json(
         exchange: 'VARCHAR', symbol: 'VARCHAR', event_type: 'VARCHAR', event_ts: 'TIMESTAMPTZ',
         recv_ts: 'TIMESTAMPTZ', interval_start: 'TIMESTAMPTZ', is_final: 'BOOLEAN', open: 'DOUBLE', high: 'DOUBLE',
         low: 'DOUBLE', close: 'DOUBLE', volume: 'DOUBLE', quote_volume: 'DOUBLE', trade_count: 'INTEGER',
-        vwap: 'DOUBLE', conn: 'VARCHAR', trade_id: 'BIGINT', price: 'DOUBLE', size: 'DOUBLE', status: 'VARCHAR',
+        vwap: 'DOUBLE', conn: 'VARCHAR', trade_id: 'BIGINT', price: 'DOUBLE', size: 'DOUBLE', side: 'VARCHAR', status: 'VARCHAR',
         detail: 'VARCHAR', asked_start: 'TIMESTAMPTZ', asked_end: 'TIMESTAMPTZ', covered_start: 'TIMESTAMPTZ',
         covered_end: 'TIMESTAMPTZ', previous_close: 'DOUBLE', silence: 'VARCHAR', beyond_history: 'BOOLEAN'
     }

@@ -20,6 +20,10 @@ SELECT
     since,
     status,
     detail,
+    trade_id,
+    price,
+    size,
+    side,
     coalesce(
         exchange = $exchange
         AND list_contains($symbols, symbol)
@@ -33,7 +37,10 @@ SELECT
                 AND volume >= 0 AND isfinite(volume)
             WHEN event_type = 'alive' THEN
                 date_trunc('hour', interval_start) = $hour AND since IS NOT NULL AND conn IS NOT NULL
-            WHEN event_type = 'trade' THEN date_trunc('hour', interval_start) = $hour
+            WHEN event_type = 'trade' THEN
+                date_trunc('hour', interval_start) = $hour
+                AND date_trunc('minute', event_ts) = interval_start
+                AND price > 0 AND isfinite(price) AND size > 0 AND isfinite(size)
             ELSE event_type = 'status'
         END,
         false
@@ -48,6 +55,6 @@ FROM read_json(
         event_ts: 'TIMESTAMPTZ', recv_ts: 'TIMESTAMPTZ', interval_start: 'TIMESTAMPTZ', is_final: 'BOOLEAN',
         open: 'DOUBLE', high: 'DOUBLE', low: 'DOUBLE', close: 'DOUBLE', volume: 'DOUBLE', quote_volume: 'DOUBLE',
         trade_count: 'INTEGER', vwap: 'DOUBLE', conn: 'VARCHAR', since: 'TIMESTAMPTZ', status: 'VARCHAR',
-        detail: 'VARCHAR'
+        detail: 'VARCHAR', trade_id: 'BIGINT', price: 'DOUBLE', size: 'DOUBLE', side: 'VARCHAR'
     }
 )

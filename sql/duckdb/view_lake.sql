@@ -9,6 +9,9 @@ SELECT
     trade_count, source, ingestion_ts
 FROM read_parquet(getvariable('bronze_files'), hive_partitioning = false);
 
+CREATE OR REPLACE VIEW bronze.bronze_trades AS
+FROM read_parquet(getvariable('trades_files'), hive_partitioning = false);
+
 CREATE OR REPLACE VIEW bronze.bronze_sessions AS
 FROM read_parquet(getvariable('sessions_files'), hive_partitioning = false);
 

@@ -10,3 +10,9 @@ EXCHANGES: dict[str, Exchange] = {
     "binanceus": binanceus,
     "kraken": kraken,
 }
+
+
+def consecutive_ids(exchange: str) -> bool:
+    """Whether the exchange numbers a pair's trades one by one, so that a number left out is a trade that is missing."""
+    rules = EXCHANGES[exchange].TRADES if exchange in EXCHANGES else None
+    return rules is not None and rules.consecutive_ids

@@ -50,7 +50,7 @@ STREAM = StreamRules(
     reconnect=5,  # about 150 attempts in 10 minutes per address
 )
 REST = RestRules(requests_per_second=1)
-TRADES: TradeRules | None = TradeRules(streamed=False, consecutive_ids=True)
+TRADES: TradeRules | None = TradeRules(streamed=False, consecutive_ids=False)  # gapless ids are not documented
 
 _HISTORY = 700 * MINUTE
 """720 rows are promised, 707 were seen."""
