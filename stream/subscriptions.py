@@ -43,12 +43,11 @@ class Subscriptions:
     async def run(self) -> str:
         """Until it is cancelled, or there is a reason to end the connection, which is returned."""
         rules, natives = self._rules, list(self._intake.symbols)
-        if rules.greeting is not None:
-            await self._request(rules.greeting)
+        limit = rules.first_request and max(self._clock.wall_seconds(rules.first_request), _LEAST)
         try:
-            async with asyncio.timeout(
-                rules.first_request and max(self._clock.wall_seconds(rules.first_request), _LEAST)
-            ):
+            async with asyncio.timeout(limit):
+                if rules.greeting is not None:
+                    await self._request(rules.greeting)
                 await self._ask(natives[: rules.pairs_per_request])
         except TimeoutError:
             return f"nothing could be asked for within the {rules.first_request:.0f} s that the exchange allows"

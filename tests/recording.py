@@ -24,7 +24,7 @@ from stream.clock import Clock
 from stream.connection import Connection
 from stream.errors import LakeError
 from stream.lake.folder import FolderLake
-from stream.wire import Exchange
+from stream.wire import Exchange, Record
 
 PAYLOADS = Path(__file__).parent / "payloads"
 SIMULATED = datetime(2026, 11, 22, 6, 59, 30, tzinfo=UTC)
@@ -41,11 +41,15 @@ def fast_clock(speed: float = 60, start: datetime = SIMULATED) -> Clock:
     return Clock(simulated_start=start, wall_start=datetime.now(UTC), speed=speed)
 
 
-def like(module: ModuleType, **rules: Any) -> Exchange:
-    """An exchange that differs from `module` in some of its rules."""
+def like(
+    module: ModuleType | Exchange, *, parse_message: Callable[[bytes], list[Record]] | None = None, **rules: Any
+) -> Exchange:
+    """An exchange that differs from `module` in some of its rules, and perhaps in how it reads messages."""
     names = [name for name in Exchange.__annotations__ if name != "STREAM"]
     names += [name for name in vars(Exchange) if not name.startswith("_")]
     parts = {name: getattr(module, name) for name in names}
+    if parse_message is not None:
+        parts["parse_message"] = parse_message
     return cast("Exchange", SimpleNamespace(**parts, STREAM=msgspec.structs.replace(module.STREAM, **rules)))
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from stream.clock import Clock, floor
 from stream.connection import Connection
 from stream.errors import SpoolFull
 from stream.exchanges import binance, kraken
-from stream.wire import MINUTE, Exchange
+from stream.wire import MINUTE, Exchange, Keepalive, Pong
 from tests.recording import Journal, acknowledge, connection, exchange_server, fast_clock, kline, like, payload
 
 MOMENT = datetime(2026, 11, 22, 6, 59, tzinfo=UTC)
@@ -400,6 +401,149 @@ def test_a_refused_subscription_is_a_status_line(
             lines = await journal.wait_for("refused")
         assert [line["symbol"] for line in lines] == refused
         assert lines[0]["detail"] in payload(answer) or "Invalid request" in lines[0]["detail"]
+
+    record(go())
+
+
+def refuse_company(bad: str) -> tuple[list[list[str]], Any]:
+    """A script that refuses every request which names this stream, without saying why; and the requests it saw."""
+    requests: list[list[str]] = []
+
+    async def script(socket: ServerConnection, _: int) -> None:
+        while True:
+            request = json.loads(await socket.recv())
+            requests.append(request["params"])
+            refused = {"code": 2, "msg": "Invalid request", "id": request["id"]}
+            good = {"result": None, "id": request["id"]}
+            await socket.send(json.dumps(refused if bad in request["params"] else good))
+
+    return requests, script
+
+
+def test_one_bad_pair_does_not_take_the_others_of_its_request_down() -> None:
+    """A batch that is refused as a whole is asked for pair by pair: the good ones live, the bad one is named."""
+    requests, script = refuse_company("c-usdt@kline_1m".replace("-", ""))
+
+    async def go() -> None:
+        journal = Journal()
+        exchange = like(binance, requests_per_second=200)
+        async with exchange_server(script) as url:
+            one = connection(exchange, url, journal, Clock(), "A-USDT", "B-USDT", "C-USDT", "D-USDT")
+            async with running(one):
+                await asyncio.wait_for(one.ready.wait(), 5)
+                assert set(one.intake.since) == {"AUSDT", "BUSDT", "DUSDT"}
+                assert one.intake.refused == {"CUSDT"}
+        (refused,) = [line for line in journal.lines("status") if line["status"] == "refused"]
+        assert refused["symbol"] == "C-USDT"
+        assert [len(request) for request in requests] == [4, 1, 1, 1, 1]
+
+    record(go())
+
+
+def test_the_greeting_comes_before_any_pair() -> None:
+    """What the exchange wants to hear first is sent first, on every connection."""
+    heard: list[str] = []
+
+    async def script(socket: ServerConnection, _: int) -> None:
+        heard.append(str(await socket.recv()))
+        heard.extend(await acknowledge(socket))
+
+    async def go() -> None:
+        exchange = like(binance, greeting="hello", first_request=5.0, requests_per_second=100)
+        async with exchange_server(script) as url:
+            await connection(exchange, url, Journal(), Clock(), "BTC-USDT").run()
+        assert heard == ["hello", "SUBSCRIBE", "btcusdt@kline_1m"]
+
+    record(go())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_connection_that_cannot_ask_in_time_says_so() -> None:
+    """The exchange would hang up without a word: the reason is told by us."""
+
+    async def script(socket: ServerConnection, _: int) -> None:
+        while True:
+            await socket.recv()
+
+    async def go() -> None:
+        exchange = like(binance, greeting="hello", first_request=0.1, requests_per_second=0.5)
+        async with exchange_server(script) as url:
+            reason = await connection(exchange, url, Journal(), Clock(), "BTC-USDT").run()
+        assert "nothing could be asked for within" in reason
+
+    record(go())
+
+
+def test_an_hour_s_requests_are_not_exceeded() -> None:
+    """The third request waits until the first is an hour old."""
+    times: list[datetime] = []
+
+    async def go() -> None:
+        clock = fast_clock(speed=3600)
+
+        async def script(socket: ServerConnection, _: int) -> None:
+            while True:
+                await acknowledge(socket)
+                times.append(clock.now())
+
+        exchange = like(binance, requests_per_hour=2, pairs_per_request=1, requests_per_second=100)
+        async with exchange_server(script) as url:
+            one = connection(exchange, url, Journal(), clock, "A-USDT", "B-USDT", "C-USDT")
+            async with running(one):
+                await asyncio.wait_for(one.ready.wait(), 6)
+        assert times[1] - times[0] < timedelta(minutes=20)
+        assert times[2] - times[0] >= timedelta(minutes=55)
+
+    record(go())
+
+
+def pinging(every: float = 20.0) -> Exchange:
+    """A Binance that wants to hear `ping` and says `pong`."""
+    return like(
+        binance,
+        keepalive=Keepalive(text="ping", every=every),
+        parse_message=lambda message: [Pong()] if message == b"pong" else binance.parse_message(message),
+    )
+
+
+def test_text_pings_keep_the_line_and_prove_it() -> None:
+    """They come regularly, data or not, and what was sent before the pong is written before the alive line."""
+    pings = 0
+
+    async def script(socket: ServerConnection, _: int) -> None:
+        nonlocal pings
+        await acknowledge(socket)
+        async for text in socket:
+            assert text == "ping"
+            pings += 1
+            await socket.send(kline("BTCUSDT", MOMENT, 1.75))
+            await socket.send("pong")
+
+    async def go() -> None:
+        journal, clock = Journal(), fast_clock(speed=240)
+        async with exchange_server(script) as url, running(connection(pinging(), url, journal, clock, "BTC-USDT")):
+            await journal.wait_for("alive", 3)
+        kinds = "".join("u" if line["event_type"] == "update" else "A" for line in journal.lines("alive", "update"))
+        assert "AA" not in kinds and kinds.count("u") == pings >= 9
+
+    record(go())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_text_pings_without_an_answer_end_the_connection() -> None:
+    """The websocket itself still answers pings: that is the proxy, not the exchange."""
+
+    async def script(socket: ServerConnection, _: int) -> None:
+        await acknowledge(socket)
+        while True:
+            await socket.recv()
+
+    async def go() -> None:
+        journal = Journal()
+        async with exchange_server(script) as url:
+            reason = await connection(pinging(0.1), url, journal, fast_clock(speed=240), "BTC-USDT").run()
+        assert "ping was not answered" in reason
+        assert not journal.lines("alive")
 
     record(go())
 
