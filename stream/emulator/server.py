@@ -86,7 +86,13 @@ class Emulator:
         sockets = _Sockets(here, self._feeds, self._clock)
         try:
             server = await serve(
-                sockets.attend, host, port, process_request=sockets.answer, compression=None, close_timeout=2
+                sockets.attend,
+                host,
+                port,
+                create_connection=_Connection,
+                process_request=sockets.answer,
+                compression=None,
+                close_timeout=2,
             )
         except OSError as error:
             await self._close()
@@ -101,6 +107,18 @@ class Emulator:
             server.close()
         await asyncio.gather(*(server.wait_closed() for server in self._servers))
         self._servers.clear()
+
+
+class _Connection(ServerConnection):
+    """A client's connection; the feed says what is due before any answer goes out."""
+
+    feed: Feed | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Where the library receives, and answers pings."""
+        if self.feed is not None:
+            self.feed.catch_up()
+        super().data_received(data)
 
 
 class _Sockets:
@@ -127,6 +145,8 @@ class _Sockets:
         assert connection.request is not None
         feed, target = self._route("ws_url", connection.request.path)
         assert feed is not None
+        assert isinstance(connection, _Connection)
+        connection.feed = feed
         try:
             await feed.attend(connection, target)
         except ConnectionClosed:
