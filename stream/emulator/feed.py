@@ -102,23 +102,26 @@ class Feed:
             before = wall()
             await asyncio.sleep(max(self._clock.wall_seconds(1), _HEARTBEAT))
             for session in list(self._sessions):
-                if self._outstayed(session, wall()):
+                if self._outstayed(session):
                     self._cut(session)
                 elif self.venue.manners.heartbeat is not None and session.channels and session.told < before:
                     self._tell(session, self.venue.framed(session, "", self.venue.manners.heartbeat))
 
-    def _outstayed(self, session: Session, now: float) -> bool:
-        """Whether the connection broke the exchange's rules of silence; wall seconds, so never in an instant."""
+    def _outstayed(self, session: Session) -> bool:
+        """Whether the connection broke the exchange's rules of silence."""
         manners = self.venue.manners
-
-        def over(since: float, limit: timedelta | None) -> bool:
-            return limit is not None and now - since > max(self._clock.wall_seconds(limit.total_seconds()), _LENIENT)
-
         return (
-            over(session.heard, manners.client_silence)
-            or over(max(session.heard, session.told), manners.idle)
-            or (not session.channels and over(session.heard, manners.first_request))
+            self._over(session.heard, manners.client_silence)
+            or self._over(max(session.heard, session.told), manners.idle)
+            or (not session.channels and self._over(session.heard, manners.first_request))
         )
+
+    def _over(self, since: float, limit: timedelta | None) -> bool:
+        """Whether a silence has lasted that long; in wall seconds, so never in an instant."""
+        if limit is None:
+            return False
+        now = asyncio.get_running_loop().time()
+        return now - since > max(self._clock.wall_seconds(limit.total_seconds()), _LENIENT)
 
     def _tell(self, session: Session, text: str) -> None:
         session.told = asyncio.get_running_loop().time()
@@ -164,8 +167,9 @@ class Feed:
             self._at(session.opened + self.venue.manners.lifetime, partial(self._cut, session))
 
     def _emit(self, symbol: str, emission: Emission) -> None:
-        channel = self.venue.channel(symbol)
-        listeners = [session for session in self._sessions if channel in session.channels]
+        channel, deaf = self.venue.channel(symbol), self.venue.manners.deaf
+        subscribed = [session for session in self._sessions if channel in session.channels]
+        listeners = [session for session in subscribed if not self._over(session.heard, deaf)]
         if not listeners:
             return
         if emission.kind == "cut":

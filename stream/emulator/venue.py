@@ -30,7 +30,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Manners:
-    """How the exchange treats its connections. Each `timedelta` is a reason to hang up; None where it never does."""
+    """How the exchange treats its connections. Each `timedelta` but `deaf` is a reason to hang up; None: it is none."""
 
     lifetime: timedelta | None = None
     """The connection is that old."""
@@ -42,6 +42,8 @@ class Manners:
     """The client said nothing for so long, pushes or not."""
     idle: timedelta | None = None
     """Neither side said anything for so long."""
+    deaf: timedelta | None = None
+    """The client said nothing for so long: it is not sent any pushes until it does."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from stream.exchanges import binance, binanceus, kraken
+from stream.exchanges import binance, binanceus, bybit, kraken
 from stream.wire import Exchange
 
 EXCHANGES: dict[str, Exchange] = {
     "binance": binance,
     "binanceus": binanceus,
+    "bybit": bybit,
     "kraken": kraken,
 }
 
