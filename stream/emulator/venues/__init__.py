@@ -8,9 +8,11 @@ from stream.emulator.market import Market
 from stream.emulator.venue import Venue
 from stream.emulator.venues.binance import Binance
 from stream.emulator.venues.kraken import Kraken
+from stream.emulator.venues.okx import Okx
 
 VENUES: dict[str, Callable[[str, Market, tuple[str, ...]], Venue]] = {
     "binance": Binance,
     "binanceus": Binance,
     "kraken": Kraken,
+    "okx": Okx,
 }
