@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.exchanges import binance, binanceus, bybit, kraken
+from stream.exchanges import binance, binanceus, bybit, kraken, okx
 from stream.wire import Exchange
 
 EXCHANGES: dict[str, Exchange] = {
@@ -10,6 +10,7 @@ EXCHANGES: dict[str, Exchange] = {
     "binanceus": binanceus,
     "bybit": bybit,
     "kraken": kraken,
+    "okx": okx,
 }
 
 
