@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from stream.exchanges import binance, binanceus, kraken
+from stream.exchanges import binance, binanceus, coinbase, kraken
 from stream.wire import Exchange
 
 EXCHANGES: dict[str, Exchange] = {
     "binance": binance,
     "binanceus": binanceus,
+    "coinbase": coinbase,
     "kraken": kraken,
 }

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from stream.emulator.market import Market
 from stream.emulator.venue import Venue
 from stream.emulator.venues.binance import Binance
+from stream.emulator.venues.coinbase import Coinbase
 from stream.emulator.venues.kraken import Kraken
 
 VENUES: dict[str, Callable[[str, Market, tuple[str, ...]], Venue]] = {
     "binance": Binance,
     "binanceus": Binance,
+    "coinbase": Coinbase,
     "kraken": Kraken,
 }
