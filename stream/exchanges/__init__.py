@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from stream.exchanges import binance, binanceus, bybit, kraken, okx
+from stream.exchanges import binance, binanceus, bybit, coinbase, kraken, okx
 from stream.wire import Exchange
 
 EXCHANGES: dict[str, Exchange] = {
     "binance": binance,
     "binanceus": binanceus,
     "bybit": bybit,
+    "coinbase": coinbase,
     "kraken": kraken,
     "okx": okx,
 }
