@@ -187,7 +187,8 @@ class Connection:
                 continue
             if not await self._answers():
                 return _UNANSWERED
-            self._write(self.intake.alive(proven, reached, clock.now()))
+            if lines := self.intake.alive(proven, reached, clock.now()):
+                self._write(lines)
             proven = reached
 
     async def _answers(self) -> bool:
