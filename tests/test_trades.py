@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -145,6 +146,14 @@ def test_what_is_called_whole_is_the_truth(world: tuple[list[Trade], list[dict[s
             minute for minute, truth in by_minute.items() if truth
         }
         assert all(row["is_final"] for row in built.values())
+
+
+@given(st.lists(st.decimals("0.00000001", "99999999.99999999", places=8), min_size=1, max_size=40))
+def test_sizes_add_up_to_the_last_digit(sizes: list[Decimal]) -> None:
+    """The volume is the float nearest to the decimal sum, as a parser of the exchange's own sum would read it."""
+    said: Said = [(at(1, n), deal(n, at(1, n), size=float(size))) for n, size in enumerate(sizes)]
+    built = build(recorded("rec/1", said, at(3), acknowledged=at(-2)))
+    assert built[at(1)]["volume"] == float(sum(sizes))
 
 
 @given(worlds(), st.randoms())
