@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo test soak check bench lock clean
 
 setup: $(READY)  ## a virtual environment with the pinned versions and this project
 
@@ -20,6 +20,9 @@ demo: $(READY)  ## rehearse three hours of the whole pipeline, faults included
 
 test: $(READY)  ## the test suite, on a real Postgres (embedded, or DATABASE_URL), S3 server and sockets
 	$(BIN)/python -m pytest
+
+soak: $(READY)  ## a day of all exchanges at 120 times real time, every candle checked: about a quarter of an hour
+	$(BIN)/python -m pytest -s -p no:cacheprovider tests/soak.py
 
 check: $(READY)  ## what must be green before a commit
 	$(BIN)/ruff check .

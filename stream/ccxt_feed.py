@@ -186,8 +186,7 @@ class CcxtConnection:
             for row in ccxt_pairs.cached(cache, native)[-_TAIL:]
             if seen.get(row[0]) != tuple(row)
         ]
-        if found:
-            self._put(b"".join(found))
+        self._put(b"".join(found))
 
     def _line(self, native: str, row: tuple[Any, ...], now: datetime) -> bytes:
         intake, seen, lines = self.intake, self._seen[native], b""
@@ -211,7 +210,8 @@ class CcxtConnection:
     def _put(self, lines: bytes) -> None:
         """Called where ccxt receives, so that it must not raise."""
         try:
-            self._write(lines)
+            if lines:
+                self._write(lines)
         except SpoolError as error:
             if not self._over.done():
                 self._over.set_exception(error)

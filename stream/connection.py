@@ -175,7 +175,8 @@ class Connection:
         while await minutes.next():
             if not await self._answers():
                 return _UNANSWERED
-            self._write(self.intake.alive(proven, minutes.over, self._clock.now()))
+            if lines := self.intake.alive(proven, minutes.over, self._clock.now()):
+                self._write(lines)
             proven = minutes.over
         return CLOCK_WAS_SET
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -102,39 +102,14 @@ class Intake:
             return self._line(records[0], message, now)
         return b"".join([self._line(record, message, now) for record in records])
 
-    def alive(
-        self,
-        after: datetime,
-        until: datetime,
-        now: datetime,
-        natives: Iterable[str] | None = None,
-        since: datetime | None = None,
-    ) -> bytes:
-        """The `alive` lines of the minutes that ended after `after` and not after `until`, of all pairs or of these.
-
-        `since` replaces what is known of the pairs: it takes back what an earlier line said.
-        """
-        found = []
-        lives = {native: since or self.since[native] for native in (self.since if natives is None else natives)}
-        while after < until:
-            after += MINUTE
-            found += [
-                bronze.encode(
-                    bronze.AliveLine(
-                        exchange=self.exchange.ID,
-                        symbol=self.symbols[native],
-                        native_symbol=native,
-                        recv_ts=now,
-                        interval_start=after - MINUTE,
-                        interval_end=after,
-                        since=began,
-                        conn=self.name,
-                    )
-                )
-                for native, began in lives.items()
-                if since or began < after
-            ]
-        return b"".join(found)
+    def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
+        """The `alive` lines of the minutes that ended after `after` and not after `until`."""
+        return b"".join(
+            self._alive(native, minute, since, now)
+            for minute in _minutes(after, until)
+            for native, since in self.since.items()
+            if since < minute + MINUTE
+        )
 
     def status(
         self,
@@ -224,10 +199,24 @@ class Intake:
         if native not in self.since or before is None or before.trade_id is None or number <= before.trade_id + 1:
             return b""
         self.since[native] = now
-        doubtful = floor(before.event_ts, MINUTE)
-        retracted = self.alive(doubtful, floor(now, MINUTE), now, [native], since=now)
         detail = f"the trades {before.trade_id + 1} to {number - 1} did not come"
-        return retracted + self.status("lost", detail, now, [native])
+        doubtful = _minutes(floor(before.event_ts, MINUTE), floor(now, MINUTE))
+        taken_back = [self._alive(native, minute, now, now) for minute in doubtful]
+        return b"".join(taken_back) + self.status("lost", detail, now, [native])
+
+    def _alive(self, native: str, minute: datetime, since: datetime, now: datetime) -> bytes:
+        return bronze.encode(
+            bronze.AliveLine(
+                exchange=self.exchange.ID,
+                symbol=self.symbols[native],
+                native_symbol=native,
+                recv_ts=now,
+                interval_start=minute,
+                interval_end=minute + MINUTE,
+                since=since,
+                conn=self.name,
+            )
+        )
 
     def _answered(self, record: Subscribed | Refused, now: datetime) -> bytes:
         natives = self._requests.get(record.request_id or 0, [])
@@ -270,3 +259,9 @@ class Intake:
             return self.symbols
         text = message.upper()
         return [native for native in self.symbols if native.upper().encode() in text]
+
+
+def _minutes(start: datetime, end: datetime) -> Iterator[datetime]:
+    while start < end:
+        yield start
+        start += MINUTE

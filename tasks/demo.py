@@ -6,6 +6,7 @@ Every part runs as a user would run it, as a process of its own, against a luigi
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -24,11 +25,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from stream import settings
 from stream.clock import HOUR
 from stream.errors import KlinesError
+from stream.exchanges import EXCHANGES
 from tasks import hours as hours_of
 from tasks import status_page, warehouse
 
 FIRST_HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
-"""The recorded candles of both exchanges cover 2025-11-10 12:17 to 2025-11-11 00:16."""
+"""The real candles (Binance's and Kraken's BTC-USDT) cover 2025-11-10 12:17 to 2025-11-11 00:16."""
+_PAIRS = ["BTC-USDT", "WALK-USDT"]
+"""Of every exchange."""
 _WARM_UP = timedelta(minutes=25)
 _FAULTS = {
     "seed": 7,
@@ -47,21 +51,14 @@ _CONFIG = """\
 root = lake
 
 [pairs]
-binance = ["BTC-USDT", "WALK-USDT"]
-kraken = ["BTC-USDT", "WALK-USD"]
+{pairs}
 
 [stream]
 recorder_id = demo
 spool_dir = spool
 flush_seconds = 600
 
-[exchange_binance]
-ws_url = ws://127.0.0.1:{binance}
-rest_url = http://127.0.0.1:{binance}
-
-[exchange_kraken]
-ws_url = ws://127.0.0.1:{kraken}/v2
-rest_url = http://127.0.0.1:{kraken}
+{addresses}
 
 [warehouse]
 dsn = embedded
@@ -111,13 +108,14 @@ def run(folder: Path, *, hours: int, speed: float, keep: bool, console: Console)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
-        config, ports = folder / "luigi.cfg", _free_ports("binance", "kraken", "luigid")
+        config, ports = folder / "luigi.cfg", _free_ports("emulator", "luigid")
         start = FIRST_HOUR - _WARM_UP
         _write(config, ports, hours, start, speed)
         os.environ["LUIGI_CONFIG_PATH"] = str(config)
         found = settings.load()
         console.print(
-            f"A rehearsal in {folder}: two exchanges, two pairs each, {hours} hours at {speed:g} times real time."
+            f"A rehearsal in {folder}: {len(EXCHANGES)} exchanges, two pairs each, {hours} hours at {speed:g} times "
+            "real time."
         )
         console.print(
             f"Faults are switched on: {', '.join(name for name in _FAULTS if name != 'seed')}.",
@@ -222,9 +220,15 @@ def _wait_for_interrupt(luigid: subprocess.Popen[bytes], console: Console) -> No
 
 
 def _write(config: Path, ports: dict[str, int], hours: int, simulated_start: datetime, speed: float) -> None:
+    here = f"127.0.0.1:{ports['emulator']}"
     text = _CONFIG.format(
         folder=config.parent,
-        **ports,
+        pairs="\n".join(f"{exchange} = {json.dumps(_PAIRS)}" for exchange in EXCHANGES),
+        addresses="\n\n".join(
+            f"[exchange_{exchange}]\nws_url = ws://{here}/{exchange}\nrest_url = http://{here}/{exchange}"
+            for exchange in EXCHANGES
+        ),
+        luigid=ports["luigid"],
         hours=hours,
         simulated_start=simulated_start.isoformat(),
         wall_start=datetime.now(UTC).isoformat(),

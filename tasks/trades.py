@@ -91,14 +91,17 @@ def _heard_whole(trades: pl.DataFrame, heard: pl.DataFrame, *, consecutive_ids: 
 
 
 def _built(once: pl.DataFrame) -> pl.DataFrame:
-    """One row per minute that had trades. Sizes add up as decimals: as exactly as the exchange's own sum."""
+    """One row per minute that had trades. Sizes add up as the decimals that the exchange wrote, to its own sum.
+
+    By way of text, in both directions: between float and decimal, polars multiplies, and is then off by a last digit.
+    """
     value = pl.col("price") * pl.col("size")
     return once.group_by(_KEY, maintain_order=True).agg(
         open=pl.col("price").first(),
         high=pl.col("price").max(),
         low=pl.col("price").min(),
         close=pl.col("price").last(),
-        volume=pl.col("size").cast(pl.Decimal(38, 12)).sum().cast(pl.Float64),
+        volume=pl.col("size").cast(pl.String).cast(pl.Decimal(38, 12)).sum().cast(pl.String).cast(pl.Float64),
         vwap=value.sum() / pl.col("size").sum(),
         trade_count=pl.len().cast(pl.Int32),
         ingestion_ts=pl.col("ingestion_ts").max(),

@@ -119,11 +119,12 @@ class Journal:
         """The lines of these event types, or all, in order."""
         return [line for line in read(self.text) if not kinds or line["event_type"] in kinds]
 
-    async def wait_for(self, kind: str, count: int = 1, seconds: float = 8) -> list[dict[str, Any]]:
-        """The lines of this event type (or status), as soon as there are so many."""
+    async def wait_for(self, kind: str | set[str], count: int = 1, seconds: float = 8) -> list[dict[str, Any]]:
+        """The lines of this event type or status (or one of these), as soon as there are so many."""
+        kinds = {kind} if isinstance(kind, str) else kind
         async with asyncio.timeout(seconds):
             while True:
-                found = [line for line in self.lines() if kind in (line["event_type"], line.get("status"))]
+                found = [line for line in self.lines() if kinds & {line["event_type"], line.get("status")}]
                 if len(found) >= count:
                     return found
                 await asyncio.sleep(0.01)

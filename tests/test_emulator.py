@@ -104,6 +104,20 @@ def test_real_candles_are_whole() -> None:
             check_growth(bar)
 
 
+def test_trades_are_numbered_one_by_one() -> None:
+    """Over silent minutes, hours and midnight, in a walk and in real candles: an id left out is a trade left out."""
+    midnight = datetime(2025, 11, 11, tzinfo=FIRST.tzinfo)
+    for market, symbol, start in (
+        (Market("coinbase", silent=0.3), "ETH-USD", midnight - 180 * MINUTE),
+        (Market("coinbase", silent=1.0), "ETH-USD", midnight - 180 * MINUTE),
+        (Market("kraken"), "BTC-USDT", FIRST),
+    ):
+        bars = [market.bar(symbol, start + place * MINUTE) for place in range(360)]
+        ids = [deal.trade_id for bar in bars if bar for deal in trades(bar)]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+        assert len(ids) > 100
+
+
 def test_silent_share_grows_on_demand() -> None:
     """A few percent of a walk's minutes are silent, and as many more as the fault asks for."""
     for silent, low, high in ((0.0, 1, 60), (0.5, 430, 630), (1.0, 999, 1000)):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from types import ModuleType
+from typing import cast
 
 import httpx
 import pytest
 
+from stream import subscriptions
 from stream.emulator.market import Market
 from stream.emulator.server import Emulator
 from stream.emulator.trades import trades
@@ -16,6 +19,7 @@ from stream.emulator.venues import VENUES
 from stream.exchanges import EXCHANGES
 from stream.wire import MINUTE, Candle, Trade
 from tests.emulated import END, FIRST, PAIRS, candles_of, configure, equals, fetch, listen
+from tests.recording import Journal, connection, like
 
 
 def test_every_exchange_is_emulated() -> None:
@@ -52,9 +56,9 @@ def test_every_message_parses(id_: str) -> None:
                     (candle,) = records
                     assert isinstance(candle, Candle)
                     assert candle.is_final in (emission.closing, None)
-                    assert candle.event_ts is not None
-                    said = candle.event_ts - bar.start - timedelta(seconds=emission.stamped)
-                    assert abs(said) < timedelta(seconds=0.002)
+                    if candle.event_ts is not None:
+                        said = candle.event_ts - bar.start - timedelta(seconds=emission.stamped)
+                        assert abs(said) < timedelta(seconds=0.002)
                 heard += records
             if streams_trades(id_):
                 found = {one.trade_id: (one.event_ts, one.price, one.size) for one in heard if isinstance(one, Trade)}
@@ -138,3 +142,32 @@ def test_end_to_end_at_speed(id_: str) -> None:
                     assert all(last[minute].is_final for minute in whole[1:])
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("id_", EXCHANGES)
+def test_a_pair_that_is_not_listed_takes_no_other_down(id_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused, refused in company, or acknowledged and then silent: it is said of that pair, and the others live."""
+    monkeypatch.setattr(subscriptions, "_LEAST", 0.5)
+    monkeypatch.setattr(subscriptions, "_PATIENCE", 60.0)
+    settings, module = configure(FIRST, 120), like(cast("ModuleType", EXCHANGES[id_]), stale=240.0)
+
+    async def scenario() -> None:
+        journal, url = Journal(), settings.exchanges[id_].ws_url.removeprefix("ws://")
+        async with Emulator(settings):
+            running = asyncio.create_task(
+                connection(module, url, journal, settings.clock, "ETH-USDT", "NOSUCH-USDT").run()
+            )
+            await journal.wait_for({"refused", "stale"})
+            before = len(journal.lines("update", "trade"))
+            # A refusal of a whole request that names one pair: the others are asked for again when patience is over.
+            await journal.wait_for({"update", "trade"}, before + 10)
+            alive = [line["symbol"] for line in await journal.wait_for("alive")]
+            running.cancel()
+            await asyncio.wait({running})
+        told = {line["symbol"] for line in journal.lines("status") if line["status"] == "refused"}
+        told |= {line["symbol"] for line in journal.lines("status") if line["status"] == "stale"} - {"ETH-USDT"}
+        assert told == {"NOSUCH-USDT"}
+        assert {line["symbol"] for line in journal.lines("update", "trade", "snapshot")} == {"ETH-USDT"}
+        assert "ETH-USDT" in alive
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))

@@ -27,6 +27,8 @@ class Bar:
     vwap: Decimal
     taker_volume: Decimal = 0 * UNIT
     taker_quote_volume: Decimal = 0 * UNIT
+    first_trade_id: int = 0
+    """The pair's trades are numbered one by one, over all its minutes; means nothing where there was no trade."""
 
 
 def flat(start: datetime, close: Decimal) -> Bar:
@@ -37,8 +39,3 @@ def flat(start: datetime, close: Decimal) -> Bar:
 def number(minute: datetime) -> int:
     """The minute's number since the epoch."""
     return (minute - EPOCH) // MINUTE
-
-
-def first_trade_id(bar: Bar) -> int:
-    """The id of the bar's first trade; the others follow one by one."""
-    return number(bar.start) * 100_000

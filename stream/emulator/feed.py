@@ -96,7 +96,7 @@ class Feed:
         return True
 
     async def beat(self) -> None:
-        """Every second: a heartbeat to every subscriber that was told nothing since the last one, and good-byes."""
+        """Every second: a heartbeat to those who expect one, and good-byes."""
         wall = asyncio.get_running_loop().time
         while True:
             before = wall()
@@ -104,8 +104,13 @@ class Feed:
             for session in list(self._sessions):
                 if self._outstayed(session):
                     self._cut(session)
-                elif self.venue.manners.heartbeat is not None and session.channels and session.told < before:
-                    self._tell(session, self.venue.framed(session, "", self.venue.manners.heartbeat))
+                elif self.venue.manners.heartbeat is not None and self._awaits_heartbeat(session, before):
+                    heartbeat = self._clock.now().strftime(self.venue.manners.heartbeat)
+                    self._tell(session, self.venue.framed(session, "", heartbeat))
+
+    def _awaits_heartbeat(self, session: Session, since: float) -> bool:
+        channel = self.venue.manners.heartbeat_channel
+        return channel in session.channels if channel else bool(session.channels) and session.told < since
 
     def _outstayed(self, session: Session) -> bool:
         """Whether the connection broke the exchange's rules of silence."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
+from array import array
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import resources
@@ -21,6 +24,10 @@ LISTED = datetime(2017, 1, 1, tzinfo=UTC)
 """The first minute of a walk."""
 _SILENT = 0.03
 """Share of silent minutes in a walk."""
+_DAY = 1440
+"""Minutes of a day."""
+_BUSY = 19.5
+"""How many trades a traded minute of a walk has on average, apart from the one that makes it one."""
 _WAVES = ((1, 0.0003), (5, 0.0005), (29, 0.002), (181, 0.008), (1117, 0.03), (6701, 0.12))
 """The walk is a sum of waves: minutes between two of a wave's random heights, and how far they reach."""
 _PRICES = {
@@ -41,7 +48,9 @@ class Market:
         self._exchange = exchange
         self._seed = seed
         self._silent = _SILENT + silent
+        self._daily = _DAY + round(_DAY * _BUSY * max(0.0, 1 - self._silent))
         self._walked = functools.lru_cache(maxsize=16_384)(self._walk)
+        self._counted = functools.lru_cache(maxsize=4096)(self._count)
 
     def span(self, symbol: str) -> tuple[datetime, datetime]:
         """The first minute of the pair, and the minute after its last."""
@@ -84,7 +93,9 @@ class Market:
         if self._is_silent(symbol, at):
             return flat(start, before * scale)
         close = self._level(symbol, at)
-        count = 1 + int(60 * self._chance("count", symbol, at) ** 2)
+        day, place = divmod(at, _DAY)
+        earlier, upto = self._counted(symbol, day)[place : place + 2]
+        count = upto - earlier
         start_price = close if count == 1 else before + int(3 * self._chance("open", symbol, at)) - 1
         reach = 6 if count >= 4 else 0  # fewer trades cannot touch more prices than open and close
         high = max(start_price, close) + int(reach * self._chance("high", symbol, at))
@@ -106,7 +117,24 @@ class Market:
             vwap=mean,
             taker_volume=(volume * taken).quantize(UNIT),
             taker_quote_volume=(quote * taken).quantize(UNIT),
+            first_trade_id=1 + (day - number(LISTED) // _DAY) * self._daily + earlier,
         )
+
+    def _count(self, symbol: str, day: int) -> array[int]:
+        """How many trades of that day there were before each of its minutes, and at its end.
+
+        Every day of a walk has the same number of trades: so all of them are numbered one by one without a jump, and
+        nobody has to count from the first day. One trade makes a minute a traded one, the others fall as they may.
+        """
+        minutes = range(day * _DAY, (day + 1) * _DAY)
+        traded = [not self._is_silent(symbol, at) for at in minutes]
+        weights = [
+            1 + int(1000 * self._chance("count", symbol, at) ** 2) if so else 0
+            for at, so in zip(minutes, traded, strict=True)
+        ]
+        spare, total = self._daily - sum(traded), sum(weights)
+        before = zip(itertools.accumulate(traded, initial=0), itertools.accumulate(weights, initial=0), strict=True)
+        return array("I", (first + spare * weight // total for first, weight in before))
 
     def _close(self, symbol: str, at: int) -> int:
         """The last price at the end of that minute, in ticks."""
@@ -116,7 +144,7 @@ class Market:
 
     def _is_silent(self, symbol: str, at: int) -> bool:
         # Somebody always trades at midnight: so the way back to the last trade is never longer than a day.
-        return at % 1440 != 0 and self._chance("silent", symbol, at) < self._silent
+        return at % _DAY != 0 and self._chance("silent", symbol, at) < self._silent
 
     def _level(self, symbol: str, at: int) -> int:
         """The walk's price, in ticks. Only + and * of floats: the same on every machine."""
@@ -153,7 +181,8 @@ def _real(exchange: str, symbol: str) -> dict[datetime, Bar]:
         return {}
     with file.open(encoding="ascii") as text:
         bars = [_read(row) for row in csv.DictReader(text)]
-    return {bar.start: bar for bar in bars}
+    firsts = itertools.accumulate((bar.trade_count for bar in bars), initial=1)
+    return {bar.start: replace(bar, first_trade_id=first) for bar, first in zip(bars, firsts, strict=False)}
 
 
 def _read(row: dict[str, str]) -> Bar:

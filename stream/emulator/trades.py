@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from stream.emulator.bar import UNIT, Bar, first_trade_id
+from stream.emulator.bar import UNIT, Bar
 from stream.emulator.chance import chance
 
 _PUSH = 2
@@ -28,9 +28,8 @@ class Trade:
 
 def trades(bar: Bar) -> list[Trade]:
     """Trades that make up exactly this bar: count, volume and prices; its vwap as near as rounding allows."""
-    first_id = first_trade_id(bar)
     return [
-        Trade(bar.start + timedelta(seconds=seconds), first_id + index, price, units * UNIT)
+        Trade(bar.start + timedelta(seconds=seconds), bar.first_trade_id + index, price, units * UNIT)
         for index, (seconds, (price, units)) in enumerate(zip(_seconds(bar), _deals(bar), strict=True))
     ]
 

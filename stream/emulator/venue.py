@@ -35,7 +35,9 @@ class Manners:
     lifetime: timedelta | None = None
     """The connection is that old."""
     heartbeat: str | None = None
-    """Said every second to subscribers, when nothing else is."""
+    """Said every second to subscribers, when nothing else is. A pattern of `strftime`, for those that tell the time."""
+    heartbeat_channel: str | None = None
+    """Where heartbeats are subscribed like a pair: only these subscribers are sent them, whatever else is said."""
     first_request: timedelta | None = None
     """Nothing has been subscribed for so long."""
     client_silence: timedelta | None = None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from stream.exchanges import binance, binanceus, bybit, kraken
+from stream.exchanges import binance, binanceus, bybit, coinbase, kraken, okx
 from stream.wire import Exchange
 
 EXCHANGES: dict[str, Exchange] = {
     "binance": binance,
     "binanceus": binanceus,
     "bybit": bybit,
+    "coinbase": coinbase,
     "kraken": kraken,
+    "okx": okx,
 }
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 from stream.clock import floor
-from stream.emulator.bar import EPOCH, MINUTE, Bar, first_trade_id
+from stream.emulator.bar import EPOCH, MINUTE, Bar
 from stream.emulator.faults import Emission, Finality
 from stream.emulator.market import Market
 from stream.emulator.trades import updates
@@ -86,7 +86,7 @@ class Binance:
         bar = emission.bar
         assert bar is not None
         native, start = symbol.replace("-", ""), since_epoch(bar.start, _MILLISECOND)
-        first = first_trade_id(bar) if bar.trade_count else -1
+        first = bar.first_trade_id if bar.trade_count else -1
         last = first + bar.trade_count - 1 if bar.trade_count else -1
         return (
             f'{{"e":"kline","E":{start + round(emission.stamped * 1000)},"s":"{native}","k":{{"t":{start},'
