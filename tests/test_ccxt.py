@@ -51,7 +51,8 @@ FAULTS = Faults(
     rate_limits=0.1,
     garbage=0.05,
 )
-TAIL = {"binanceus": ["WALK-USD"], "kraken": ["WALK-USD", "DOGE-USD"]}
+TAIL = {"okxus": ["WALK-USD"], "kraken": ["WALK-USD", "DOGE-USD"]}
+"""One that has no module and speaks OKX's protocol, and one whose module is taken away: it has no final flag."""
 NO_CLIENT: dict[str, str] = {}
 """Emulated exchanges that ccxt does not know, and why that is so."""
 CONFIG = """\
@@ -64,7 +65,7 @@ recorder_id = tail
 simulated_start = {start}
 wall_start = {now}
 speed = {speed}
-[exchange_binanceus]
+[exchange_okxus]
 ws_url = ws://127.0.0.1:{port}/us
 rest_url = http://127.0.0.1:{port}/us
 [exchange_kraken]
@@ -79,15 +80,15 @@ rest_url = http://127.0.0.1:{port}/k
 
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """Two exchanges without their modules: 21 minutes recorded at speed, with faults, and the hour judged."""
+    """Two exchanges of the long tail: 21 minutes recorded at speed, with faults, and the hour judged."""
     folder = tmp_path_factory.mktemp("tail")
     text = CONFIG.format(
         start=HOUR + timedelta(minutes=39, seconds=30), now=datetime.now(UTC).isoformat(), speed=240, port=free_port()
     )
     text += "".join(f"{exchange} = {json.dumps(symbols)}\n" for exchange, symbols in TAIL.items())
     with pytest.MonkeyPatch.context() as patch:
-        for exchange in TAIL:
-            patch.delitem(exchanges.EXCHANGES, exchange)
+        patch.delitem(exchanges.EXCHANGES, "kraken")
+        patch.setitem(VENUES, "okxus", VENUES["okx"])
         context = Context(settings.parse(text, folder / "luigi.cfg"))
         asyncio.run(rehearse(context))
     return context
