@@ -23,7 +23,7 @@ from stream.intake import Intake
 from stream.minutes import CLOCK_WAS_SET, Minutes
 from stream.subscriptions import Subscriptions
 from stream.websocket import Websocket
-from stream.wire import Exchange
+from stream.wire import Exchange, seconds
 
 _LARGEST = 4 << 20
 """Bytes of a message. The largest that any exchange here sends (a snapshot) is a tenth of it."""
@@ -156,6 +156,8 @@ class Connection:
 
     async def _send(self, text: str) -> None:
         assert self._socket is not None
+        if self._rules.timed is not None:
+            text = text.replace(self._rules.timed, f"{self._rules.timed[:-1]}{seconds(self._clock.now())}")
         await self._socket.send(text)
 
     async def _keep_alive(self) -> str:
@@ -189,7 +191,7 @@ class Connection:
                     await (await self._socket.ping())
                 else:
                     self._ponged.clear()
-                    await self._socket.send(self._rules.keepalive.text)
+                    await self._send(self._rules.keepalive.text)
                     await self._ponged.wait()
         except TimeoutError:
             return False

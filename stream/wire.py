@@ -121,6 +121,8 @@ class StreamRules(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_second: float
     requests_per_hour: int | None = None
     """Of one connection; subscribing and taking back count alike."""
+    timed: str | None = None
+    """Where in each text that is sent its time belongs: in place of the 0 at the end, in seconds since the epoch."""
     greeting: str | None = None
     """Sent first on every connection, before any pair is asked for."""
     first_request: float | None = None

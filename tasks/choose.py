@@ -48,11 +48,15 @@ def finished(candles: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
     Without a flag, the update must be the connection's last about that minute, the connection must have proved
     afterwards that it was alive since before it, and nobody may have seen more trades in that minute.
     """
+    by_connection = [*_KEY, "conn"]
     flagged = candles.filter(pl.col("is_final").fill_null(value=False))
-    updates = candles.filter(pl.col("is_final").is_null() & (pl.col("event_type") == "update"))
+    # Who flags some of a minute's candles and not others has a flag: its last unflagged one is not the last word.
+    flags = candles.filter(pl.col("is_final").is_not_null())
+    updates = candles.filter(pl.col("is_final").is_null() & (pl.col("event_type") == "update")).join(
+        flags, on=by_connection, how="anti"
+    )
     if updates.is_empty():
         return flagged
-    by_connection = [*_KEY, "conn"]
     last = (
         updates.sort(*by_connection, "trade_count", "event_ts", "ingestion_ts", "volume", nulls_last=False)
         .with_columns(heard=pl.col("ingestion_ts").max().over(by_connection))

@@ -51,8 +51,10 @@ FAULTS = Faults(
     rate_limits=0.1,
     garbage=0.05,
 )
-TAIL = {"okxus": ["WALK-USD"], "kraken": ["WALK-USD", "DOGE-USD"]}
-"""One that has no module and speaks OKX's protocol, and one whose module is taken away: it has no final flag."""
+TAIL = {"okxus": ["WALK-USD"], "gateeu": ["WALK-USD"], "kraken": ["WALK-USD", "DOGE-USD"]}
+"""Two that have no module and speak OKX's and Gate's protocol; one whose module is taken away: it has no final flag."""
+MISREAD = {"gate": "takes `v`, which is the quote volume on the stream and not over REST, for the volume"}
+"""What ccxt, at the locked version, does wrong on the stream: delete a line when its test fails."""
 NO_CLIENT: dict[str, str] = {}
 """Emulated exchanges that ccxt does not know, and why that is so."""
 CONFIG = """\
@@ -68,6 +70,9 @@ speed = {speed}
 [exchange_okxus]
 ws_url = ws://127.0.0.1:{port}/us
 rest_url = http://127.0.0.1:{port}/us
+[exchange_gateeu]
+ws_url = ws://127.0.0.1:{port}/eu
+rest_url = http://127.0.0.1:{port}/eu
 [exchange_kraken]
 ws_url = ws://127.0.0.1:{port}/k
 rest_url = http://127.0.0.1:{port}/k
@@ -80,7 +85,7 @@ rest_url = http://127.0.0.1:{port}/k
 
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """Two exchanges of the long tail: 21 minutes recorded at speed, with faults, and the hour judged."""
+    """Three exchanges of the long tail: 21 minutes recorded at speed, with faults, and the hour judged."""
     folder = tmp_path_factory.mktemp("tail")
     text = CONFIG.format(
         start=HOUR + timedelta(minutes=39, seconds=30), now=datetime.now(UTC).isoformat(), speed=240, port=free_port()
@@ -89,6 +94,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Context:
     with pytest.MonkeyPatch.context() as patch:
         patch.delitem(exchanges.EXCHANGES, "kraken")
         patch.setitem(VENUES, "okxus", VENUES["okx"])
+        patch.setitem(VENUES, "gateeu", VENUES["gate"])
         context = Context(settings.parse(text, folder / "luigi.cfg"))
         asyncio.run(rehearse(context))
     return context
@@ -117,7 +123,10 @@ def judge(context: Context, exchange: str) -> None:
 
 @pytest.mark.parametrize(("exchange", "symbol"), [(id_, symbol) for id_, symbols in TAIL.items() for symbol in symbols])
 def test_no_candle_is_wrong(rehearsed: Context, exchange: str, symbol: str) -> None:
-    """Every minute is the truth; from the stream where that can be, else from REST."""
+    """Every minute is the truth; from the stream where that can be, else from REST.
+
+    Of Gate, ccxt misreads the stream: it never agrees with REST, so that none of it counts.
+    """
     market = Market(exchange, seed=FAULTS.seed, silent=FAULTS.silent)
     table, facts = parquet.read(rehearsed.lake, layout.silver_key(exchange, symbol, HOUR))
     rows = table.to_pylist()
@@ -126,7 +135,8 @@ def test_no_candle_is_wrong(rehearsed: Context, exchange: str, symbol: str) -> N
         assert said(row) == truth(market.bar(symbol, row["interval_start"]))
         assert row["source"] != "empty" or row["volume"] == 0
     heard = Counter(row["source"] for row in rows if row["interval_start"] >= HOUR + 42 * MINUTE)
-    assert heard["stream"] > 9 and heard["stream"] + heard["rest"] + heard["empty"] == 18
+    assert heard["stream"] == 0 if exchange == "gateeu" else heard["stream"] > 9
+    assert heard.total() == 18
     assert {row["source"] for row in rows if row["interval_start"] < HOUR + 38 * MINUTE} <= {"rest", "empty"}
 
 
@@ -238,7 +248,9 @@ def test_ccxts_websocket_client_hears_the_truth(id_: str) -> None:
                 for start in whole:
                     bar = emulator.truth(id_, symbol, from_milliseconds(start))
                     assert bar is not None
-                    if hear is hear_candles:
+                    if id_ in MISREAD:
+                        assert tuple(minutes[start][1:]) == (*truth(bar)[:4], float(bar.quote_volume))
+                    elif hear is hear_candles:
                         assert tuple(minutes[start][1:]) == truth(bar)
                     else:
                         deals = [(str(one.trade_id), float(one.price), float(one.size)) for one in trades(bar)]

@@ -41,6 +41,21 @@ def test_an_open_candle_is_never_finished() -> None:
     assert verdict(evidence([candle(7, is_final=False)], [alive(7)]), 7)[0] == "missing"
 
 
+def test_who_flags_some_candles_is_not_believed_without_a_flag() -> None:
+    """One unflagged message between flagged ones is no last word: the finished candle has a flag here."""
+    stream = [candle(7, is_final=False, ingestion_ts=at(7, 20)), candle(7, ingestion_ts=at(7, 40))]
+    assert verdict(evidence(stream, [alive(7)]), 7)[0] == "missing"
+    assert verdict(evidence([*stream, candle(7, is_final=True)], [alive(7)]), 7)[0] == "stream"
+
+
+def test_an_alive_line_can_be_taken_back() -> None:
+    """A second one about the minute with a later `since` says that something in it was lost: silence proves nothing."""
+    said = [alive(5), alive(6), alive(7), alive(8)]
+    taken_back = [alive(minute, since=at(8, 10), recv_ts=at(8, 10)) for minute in (6, 7)]
+    world = evidence(lines=[*said, *taken_back], answers=[answered(previous_close=100.0)])
+    assert [verdict(world, minute)[0] for minute in (5, 6, 7)] == ["empty", "missing", "missing"]
+
+
 def test_the_last_update_counts_when_its_connection_lived_to_the_end() -> None:
     """Without a flag: last update, and an alive line of the same connection."""
     stream = [candle(7, trade_count=n, close=100.0 + n / 10, event_ts=at(7, n)) for n in (1, 3, 2)]

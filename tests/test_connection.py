@@ -19,7 +19,7 @@ from stream import subscriptions as subscriptions_module
 from stream.clock import Clock, floor
 from stream.connection import Connection
 from stream.errors import SpoolFull
-from stream.exchanges import binance, kraken
+from stream.exchanges import binance, gate, kraken
 from stream.wire import MINUTE, Exchange, Keepalive, Pong
 from tests.recording import Journal, acknowledge, connection, exchange_server, fast_clock, kline, like, payload
 
@@ -453,6 +453,25 @@ def test_the_greeting_comes_before_any_pair() -> None:
         async with exchange_server(script) as url:
             await connection(exchange, url, Journal(), Clock(), "BTC-USDT").run()
         assert heard == ["hello", "SUBSCRIBE", "btcusdt@kline_1m"]
+
+    record(go())
+
+
+def test_what_is_sent_tells_its_time_where_the_exchange_wants_to_know() -> None:
+    """Requests and text pings: the clock's seconds, at the moment of sending, stand where the exchange's rule says."""
+    times: list[int] = []
+
+    async def script(socket: ServerConnection, _: int) -> None:
+        for answer in ("ack_subscribe", "pong_spot", "pong_spot"):
+            times.append(json.loads(await socket.recv())["time"])
+            await socket.send(payload(f"gate/ws/{answer}.json"))
+
+    async def go() -> None:
+        clock = fast_clock()
+        before = int(clock.now().timestamp())
+        async with exchange_server(script) as url:
+            await connection(gate, url, Journal(), clock, "BTC-USDT").run()
+        assert before <= times[0] < times[1] < times[2] <= clock.now().timestamp()
 
     record(go())
 

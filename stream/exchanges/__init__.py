@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.exchanges import binance, binanceus, bybit, coinbase, kraken, okx
+from stream.exchanges import binance, binanceus, bybit, coinbase, gate, kraken, okx
 from stream.wire import Exchange
 
 EXCHANGES: dict[str, Exchange] = {
@@ -10,6 +10,7 @@ EXCHANGES: dict[str, Exchange] = {
     "binanceus": binanceus,
     "bybit": bybit,
     "coinbase": coinbase,
+    "gate": gate,
     "kraken": kraken,
     "okx": okx,
 }

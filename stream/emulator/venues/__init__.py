@@ -9,6 +9,7 @@ from stream.emulator.venue import Venue
 from stream.emulator.venues.binance import Binance
 from stream.emulator.venues.bybit import Bybit
 from stream.emulator.venues.coinbase import Coinbase
+from stream.emulator.venues.gate import Gate
 from stream.emulator.venues.kraken import Kraken
 from stream.emulator.venues.okx import Okx
 
@@ -17,6 +18,7 @@ VENUES: dict[str, Callable[[str, Market, tuple[str, ...]], Venue]] = {
     "binanceus": Binance,
     "bybit": Bybit,
     "coinbase": Coinbase,
+    "gate": Gate,
     "kraken": Kraken,
     "okx": Okx,
 }
