@@ -11,24 +11,22 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import timedelta
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, PayloadTooBig, WebSocketException
 
-from stream.clock import Clock, floor
+from stream.clock import Clock
 from stream.errors import SpoolError
 from stream.intake import Intake
+from stream.minutes import CLOCK_WAS_SET, Minutes
 from stream.subscriptions import Subscriptions
 from stream.websocket import Websocket
-from stream.wire import MINUTE, Exchange, seconds
+from stream.wire import Exchange, seconds
 
 _LARGEST = 4 << 20
 """Bytes of a message. The largest that any exchange here sends (a snapshot) is a tenth of it."""
-_GRACE = timedelta(seconds=5)
-"""How long after a minute's end its liveness is proven: updates are late by less."""
 _PONG = 10.0
 """Wall seconds within which a ping is answered."""
 _TICK = 0.05
@@ -36,8 +34,6 @@ _TICK = 0.05
 _UNANSWERED = f"a ping was not answered within {_PONG:.0f} s"
 _LEAST = 5.0
 """Wall seconds of silence that are always allowed, however fast the clock of a rehearsal runs."""
-_JUMP = 5.0
-"""Wall seconds by which our clock may be corrected without that the minutes become doubtful."""
 
 
 class Connection:
@@ -72,7 +68,7 @@ class Connection:
         self._close_reason: str | None = None
         self._ponged = asyncio.Event()
         self._pinging = asyncio.Lock()
-        self._subscriptions = Subscriptions(self.intake, clock, self._send, write)
+        self._subscriptions = Subscriptions(exchange, self.intake, clock, self._send, write)
         self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self) -> str:
@@ -176,22 +172,15 @@ class Connection:
 
     async def _prove(self) -> str:
         """After each minute, a ping: its pong comes behind everything that the exchange had sent until then."""
-        clock, loop = self._clock, asyncio.get_running_loop()
-        began, began_wall = clock.now(), loop.time()
-        proven = floor(began, MINUTE)
-        while True:
-            await clock.sleep((proven + MINUTE + _GRACE - clock.now()).total_seconds())
-            now = clock.now()
-            if abs(clock.wall_seconds((now - began).total_seconds()) - (loop.time() - began_wall)) > _JUMP:
-                return "our clock was set, which makes the minutes doubtful"
-            reached = floor(now - _GRACE, MINUTE)
-            if reached <= proven:
-                continue
+        minutes = Minutes(self._clock)
+        proven = minutes.over
+        while await minutes.next():
             if not await self._answers():
                 return _UNANSWERED
-            if lines := self.intake.alive(proven, reached, clock.now()):
+            if lines := self.intake.alive(proven, minutes.over, self._clock.now()):
                 self._write(lines)
-            proven = reached
+            proven = minutes.over
+        return CLOCK_WAS_SET
 
     async def _answers(self) -> bool:
         """The exchange answers a ping in its own words where it has some: those reach behind any proxy."""

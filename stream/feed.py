@@ -6,11 +6,12 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from stream.backoff import delays
 from stream.clock import Clock
-from stream.connection import Connection
 from stream.errors import SpoolError
+from stream.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,27 @@ _LEAST = 5.0
 _CAP = 60.0
 
 
+class Line(Protocol):
+    """What a feed keeps alive: a connection, of whatever make."""
+
+    intake: Intake
+    ready: asyncio.Event
+    """Every pair is acknowledged or refused."""
+    replace: asyncio.Event
+    """It is time for a replacement: the exchange will close this connection, or said so."""
+    opened: bool
+
+    async def run(self) -> str:
+        """Live until the end, whose reason is returned. SpoolError when a line could not be written."""
+
+    async def close(self, reason: str) -> None:
+        """End it in an orderly way; `run` returns the reason."""
+
+
 class Feed:
     """`dial` makes a new connection object for the same pairs; `reconnect` is the exchange's shortest average wait."""
 
-    def __init__(self, *, name: str, dial: Callable[[], Connection], reconnect: float, clock: Clock) -> None:
+    def __init__(self, *, name: str, dial: Callable[[], Line], reconnect: float, clock: Clock) -> None:
         self.name = name
         self._dial = dial
         self._reconnect = reconnect
@@ -55,12 +73,14 @@ class Feed:
         try:
             while True:
                 expired = asyncio.create_task(current.replace.wait())
-                done, _ = await asyncio.wait(
-                    {running, expired},
-                    timeout=self._clock.wall_seconds(_STEADY),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                expired.cancel()
+                try:
+                    done, _ = await asyncio.wait(
+                        {running, expired},
+                        timeout=self._clock.wall_seconds(_STEADY),
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                finally:
+                    expired.cancel()
                 if running.done():
                     return running.result()
                 if not done and current.intake.candles:
@@ -70,7 +90,7 @@ class Feed:
         finally:
             await _end(running)
 
-    async def _relieve(self, current: Connection, running: asyncio.Task[str]) -> tuple[Connection, asyncio.Task[str]]:
+    async def _relieve(self, current: Line, running: asyncio.Task[str]) -> tuple[Line, asyncio.Task[str]]:
         """Open the replacement; when all its pairs are acknowledged, close the old one. Both record meanwhile."""
         successor = self._dial()
         starting = asyncio.create_task(successor.run())

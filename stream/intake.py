@@ -9,14 +9,14 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from stream import bronze
 from stream.clock import floor
 from stream.errors import MessageError
-from stream.wire import MINUTE, Candle, Exchange, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade
+from stream.wire import MINUTE, Candle, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade, TradeRules
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +24,21 @@ _LONG = 1 << 16
 """Characters of a rejected message that are searched for the pairs it may be about."""
 
 
+class Dialect(Protocol):
+    """What an intake must know of an exchange."""
+
+    ID: str
+    TRADES: TradeRules | None
+
+    def parse_message(self, text: str | bytes, /) -> list[Record]:
+        """A message → its records; MessageError for what is not understood."""
+
+
 class Intake:
     """One connection's state. `symbols` maps native to canonical spelling: the pairs that it carries."""
 
     def __init__(
-        self, *, exchange: Exchange, symbols: Mapping[str, str], name: str, tally: Counter[str] | None = None
+        self, *, exchange: Dialect, symbols: Mapping[str, str], name: str, tally: Counter[str] | None = None
     ) -> None:
         self.exchange = exchange
         self.symbols = dict(symbols)
@@ -51,8 +61,8 @@ class Intake:
         self._last_trade: dict[str, Trade] = {}
         self._sequence: int | None = None
 
-    def ask(self, natives: list[str], now: datetime) -> str:
-        """The text that subscribes to these pairs; whatever was known of them begins anew."""
+    def ask(self, natives: list[str], now: datetime) -> int:
+        """The number of a request that subscribes to these pairs; whatever was known of them begins anew."""
         request_id = len(self._requests) + 1
         self._requests[request_id] = natives
         for native in natives:
@@ -60,12 +70,12 @@ class Intake:
             self.since.pop(native, None)
             self.refused.discard(native)
             self._last_trade.pop(native, None)
-        return self.exchange.subscribe(natives, request_id)
+        return request_id
 
-    def take_back(self, natives: list[str]) -> str:
-        """The text that ends these subscriptions."""
+    def take_back(self) -> int:
+        """The number of a request that ends subscriptions."""
         self._requests[request_id := len(self._requests) + 1] = []
-        return self.exchange.unsubscribe(natives, request_id)
+        return request_id
 
     def settled(self) -> bool:
         """Every pair is acknowledged or refused."""

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,43 +79,79 @@ class Recorder:
         return uploaded
 
     async def _feeds(self) -> list[Feed]:
+        settings = self._settings
         rolls = await asyncio.gather(
             *(
-                call_roll(EXCHANGES[name], symbols, self._settings.exchanges[name].rest_url, self._clock)
-                for name, symbols in self._settings.pairs.items()
+                call_roll(name, symbols, settings.exchanges[name].rest_url, self._clock)
+                for name, symbols in settings.pairs.items()
             )
         )
-        feeds = []
-        for name, roll in zip(self._settings.pairs, rolls, strict=True):
-            pairs, step = list(roll.items()), EXCHANGES[name].STREAM.pairs_per_connection
-            feeds += [
-                self._feed(EXCHANGES[name], dict(pairs[first : first + step]), first // step + 1)
-                for first in range(0, len(pairs), step)
-            ]
+        feeds, pairs = [], 0
+        for name, roll in zip(settings.pairs, rolls, strict=True):
+            found = self._native(EXCHANGES[name], roll) if name in EXCHANGES else self._long_tail(name, roll)
+            feeds += found
+            pairs += len(roll) if found else 0
         if not feeds:
             raise SettingsError(
-                f"{self._settings.path}: none of the pairs in [pairs] is listed by its exchange, so that there is "
-                "nothing to record. The messages above name the nearest ones."
+                f"{settings.path}: none of the pairs in [pairs] can be recorded. The messages above say why."
             )
-        log.info("recording %d pairs over %d connections", sum(map(len, rolls)), len(feeds))
+        log.info("recording %d pairs over %d connections", pairs, len(feeds))
         return feeds
 
-    def _feed(self, exchange: Exchange, symbols: dict[str, str], number: int) -> Feed:
-        url = exchange.stream_url(self._settings.exchanges[exchange.ID].ws_url)
+    def _native(self, exchange: Exchange, roll: dict[str, str]) -> list[Feed]:
+        """The feeds of an exchange that has a module. `roll`: native → canonical, as in `_long_tail`."""
+        url, rules = exchange.stream_url(self._settings.exchanges[exchange.ID].ws_url), exchange.STREAM
 
-        def dial() -> Connection:
+        def dial(symbols: dict[str, str]) -> Connection:
             return Connection(
                 exchange=exchange,
                 url=url,
                 symbols=symbols,
-                name=f"{self._settings.stream.recorder_id}/{self._spool.numbers.next()}",
+                name=self._name(),
                 clock=self._clock,
                 write=self._spool.append,
                 tally=self._tally,
             )
 
-        name = f"{exchange.ID} connection {number} ({len(symbols)} pairs, {url})"
-        return Feed(name=name, dial=dial, reconnect=exchange.STREAM.reconnect, clock=self._clock)
+        return [
+            Feed(
+                name=f"{exchange.ID} connection {number} ({len(symbols)} pairs, {url})",
+                dial=partial(dial, symbols),
+                reconnect=rules.reconnect,
+                clock=self._clock,
+            )
+            for number, symbols in _parts(roll, rules.pairs_per_connection)
+        ]
+
+    def _long_tail(self, name: str, roll: dict[str, str]) -> list[Feed]:
+        """The feeds of an exchange that ccxt reads."""
+        from stream import ccxt_feed  # who has no exchange of the long tail need not load ccxt, nor have it
+
+        tail = ccxt_feed.LongTail(name, self._settings.exchanges[name], self._clock)
+        if not tail.streams():
+            log.warning(
+                "%s: ccxt streams no 1-minute candles of it: nothing is recorded, its minutes come from REST", name
+            )
+            return []
+
+        def dial(symbols: dict[str, str]) -> ccxt_feed.CcxtConnection:
+            return ccxt_feed.CcxtConnection(
+                tail=tail, symbols=symbols, name=self._name(), write=self._spool.append, tally=self._tally
+            )
+
+        return [
+            Feed(
+                name=f"{name} connection {number} ({len(symbols)} pairs, through ccxt)",
+                dial=partial(dial, symbols),
+                reconnect=ccxt_feed.RECONNECT,
+                clock=self._clock,
+            )
+            for number, symbols in _parts(roll, ccxt_feed.PAIRS)
+        ]
+
+    def _name(self) -> str:
+        """Of a new connection."""
+        return f"{self._settings.stream.recorder_id}/{self._spool.numbers.next()}"
 
     async def _until_trouble(self, feeds: list[Feed], stop: asyncio.Event) -> SpoolError | None:
         """Record until `stop` (None) or until the spool refuses; every connection is closed in an orderly way."""
@@ -172,6 +209,13 @@ class Recorder:
     def _seal(self) -> None:
         self._spool.seal()
         self._uploader.wake()
+
+
+def _parts(roll: dict[str, str], size: int) -> Iterator[tuple[int, dict[str, str]]]:
+    """The pairs in parts of at most so many, numbered from 1."""
+    pairs = list(roll.items())
+    for number, first in enumerate(range(0, len(pairs), size), 1):
+        yield number, dict(pairs[first : first + size])
 
 
 def next_seal(after: datetime, flush_seconds: float) -> datetime:

@@ -7,7 +7,7 @@ does not answer at all is left alone for the rest of the run: the next pair woul
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -32,6 +32,20 @@ class _Again(RestError):
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
+
+
+def attempts(on: Callable[[Exception], bool | float], clock: Clock) -> Iterator[stamina.Attempt]:
+    """Tries, for as long as `on` says that the error may pass (or how many wall seconds to wait), and not too often."""
+    return iter(
+        stamina.retry_context(
+            on=on,
+            attempts=_ATTEMPTS,
+            timeout=None,
+            wait_initial=clock.wall_seconds(1.0),
+            wait_max=clock.wall_seconds(20.0),
+            wait_jitter=clock.wall_seconds(1.0),
+        )
+    )
 
 
 @contextmanager
@@ -85,14 +99,7 @@ class RestClient:
         if self._given_up:
             raise RestError(self._given_up)
         try:
-            for attempt in stamina.retry_context(
-                on=self._backoff,
-                attempts=_ATTEMPTS,
-                timeout=None,
-                wait_initial=self._clock.wall_seconds(1.0),
-                wait_max=self._clock.wall_seconds(20.0),
-                wait_jitter=self._clock.wall_seconds(1.0),
-            ):
+            for attempt in attempts(self._backoff, self._clock):
                 with attempt:
                     return self._ask_once(request)
         except (_Again, httpx.TransportError) as error:

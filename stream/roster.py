@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from stream import ccxt_pairs
+from stream.any_rest import open_any
 from stream.clock import Clock
-from stream.rest import open_rest
-from stream.wire import Exchange, Instrument
+from stream.exchanges import EXCHANGES
+from stream.wire import Instrument
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +22,11 @@ _PATIENCE = 15.0
 _T = TypeVar("_T")
 
 
-async def call_roll(exchange: Exchange, symbols: tuple[str, ...], rest_url: str, clock: Clock) -> dict[str, str]:
+async def call_roll(exchange: str, symbols: tuple[str, ...], rest_url: str, clock: Clock) -> dict[str, str]:
     """Native → canonical spelling of the pairs to record: those that the exchange lists; all, where it cannot say."""
 
     def ask() -> list[Instrument]:
-        with open_rest(exchange, rest_url, clock) as client:
+        with open_any(exchange, rest_url, clock) as client:
             return client.instruments()
 
     try:
@@ -32,11 +34,12 @@ async def call_roll(exchange: Exchange, symbols: tuple[str, ...], rest_url: str,
             listed = await _in_thread(ask)
     except Exception as error:  # noqa: BLE001  # whatever it was, recording matters more than the list
         reason = str(error) or f"no answer within {_PATIENCE:.0f} s"
-        log.warning("%s: its list of pairs could not be read, all configured pairs are tried: %s", exchange.ID, reason)
+        log.warning("%s: its list of pairs could not be read, all configured pairs are tried: %s", exchange, reason)
         listed = []
     if not listed:
-        return {exchange.native_symbol(symbol): symbol for symbol in symbols}
-    return _chosen(exchange.ID, symbols, {one.symbol: one for one in listed})
+        spell = EXCHANGES[exchange].native_symbol if exchange in EXCHANGES else ccxt_pairs.native_symbol
+        return {spell(symbol): symbol for symbol in symbols}
+    return _chosen(exchange, symbols, {one.symbol: one for one in listed})
 
 
 def _chosen(exchange: str, symbols: tuple[str, ...], listed: dict[str, Instrument]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-from stream import exchanges
+from stream import ccxt_pairs, exchanges
 from stream.clock import Clock
 from stream.errors import SettingsError
 
@@ -99,7 +99,10 @@ class ClockSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ExchangeSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """[exchange_<id>]: addresses, so that a proxy, a mirror or the emulator can stand in."""
+    """[exchange_<id>]: addresses, so that a proxy, a mirror or the emulator can stand in.
+
+    Where an exchange is read through ccxt, they replace scheme and host of all addresses that ccxt knows; or are empty.
+    """
 
     ws_url: str
     """What is dialled, before any stream path."""
@@ -119,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pairs: dict[str, tuple[str, ...]]
     """Exchange id → canonical symbols, in the order of the file."""
     exchanges: dict[str, ExchangeSettings]
-    """Every registered exchange's addresses."""
+    """Addresses of every registered exchange, and of those in [pairs] that are read through ccxt."""
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -164,7 +167,9 @@ def parse(text: str, file: Path) -> Settings:
     except configparser.Error as error:
         raise SettingsError(f"{file} is not a settings file: {' '.join(str(error).split())}") from error
 
-    _check_sections(parser.sections(), file)
+    pairs = _pairs(dict(parser["pairs"]) if parser.has_section("pairs") else {}, file)
+    ids = list(dict.fromkeys((*exchanges.EXCHANGES, *pairs)))
+    _check_sections(parser.sections(), ids, file)
     sections = {name: _section(parser, name, kind, file) for name, kind in SECTIONS.items()}
     lake, stream, warehouse = sections["lake"], sections["stream"], sections["warehouse"]
     hours, clock = sections["hours"], sections["clock"]
@@ -197,13 +202,13 @@ def parse(text: str, file: Path) -> Settings:
         warehouse=warehouse,
         hours=hours,
         clock=_clock(clock, file),
-        pairs=_pairs(dict(parser["pairs"]) if parser.has_section("pairs") else {}, file),
-        exchanges={exchange: _addresses(parser, exchange, file) for exchange in exchanges.EXCHANGES},
+        pairs=pairs,
+        exchanges={exchange: _addresses(parser, exchange, file) for exchange in ids},
     )
 
 
-def _check_sections(found: list[str], file: Path) -> None:
-    ours = [*SECTIONS, "pairs", *(f"exchange_{exchange}" for exchange in exchanges.EXCHANGES)]
+def _check_sections(found: list[str], ids: list[str], file: Path) -> None:
+    ours = [*SECTIONS, "pairs", *(f"exchange_{exchange}" for exchange in ids)]
     for section in found:
         if section in ours or section in LUIGI_SECTIONS or section[:1].isupper():  # [TaskName] is Luigi's
             continue
@@ -223,19 +228,19 @@ def _section(parser: configparser.ConfigParser, name: str, kind: type[msgspec.St
 
 
 def _addresses(parser: configparser.ConfigParser, exchange: str, file: Path) -> ExchangeSettings:
-    module, section = exchanges.EXCHANGES[exchange], f"exchange_{exchange}"
+    module, section = exchanges.EXCHANGES.get(exchange), f"exchange_{exchange}"
     if not parser.has_section(section):
         parser.add_section(section)
     values = parser[section]
-    values.setdefault("ws_url", module.WS_URL)
-    values.setdefault("rest_url", module.REST_URL)
+    values.setdefault("ws_url", module.WS_URL if module else "")
+    values.setdefault("rest_url", module.REST_URL if module else "")
     found = _section(parser, section, ExchangeSettings, file)
     assert isinstance(found, ExchangeSettings)
     for key, value, schemes in (
         ("ws_url", found.ws_url, ("ws://", "wss://")),
         ("rest_url", found.rest_url, ("http://", "https://")),
     ):
-        if not value.startswith(schemes):
+        if not value.startswith(schemes) and (module or value):
             raise SettingsError(f"{file}: [{section}] {key} = {value!r} must begin with {' or '.join(schemes)}.")
     return ExchangeSettings(ws_url=found.ws_url.rstrip("/"), rest_url=found.rest_url.rstrip("/"))
 
@@ -244,10 +249,7 @@ def _pairs(values: dict[str, str], file: Path) -> dict[str, tuple[str, ...]]:
     pairs: dict[str, tuple[str, ...]] = {}
     for exchange, text in values.items():
         if exchange not in exchanges.EXCHANGES:
-            raise SettingsError(
-                f"{file}: [pairs] names the exchange {exchange!r}, which there is no module for."
-                f"{_nearest(exchange, list(exchanges.EXCHANGES))}"
-            )
+            _check_long_tail(exchange, file)
         try:
             symbols = msgspec.convert(json.loads(text), tuple[str, ...])
         except (ValueError, msgspec.ValidationError) as error:
@@ -262,6 +264,19 @@ def _pairs(values: dict[str, str], file: Path) -> dict[str, tuple[str, ...]]:
                 )
         pairs[exchange] = tuple(dict.fromkeys(symbols))
     return pairs
+
+
+def _check_long_tail(exchange: str, file: Path) -> None:
+    """ccxt is asked only about an exchange that has no module; that it is there costs a look at its folder."""
+    known, modules = ccxt_pairs.known(), list(exchanges.EXCHANGES)
+    unknown = f"{file}: [pairs] names the exchange {exchange!r}, which there is no module for."
+    if known is None:
+        raise SettingsError(
+            f"{unknown}{_nearest(exchange, modules)} The library ccxt knows about a hundred more, but is not "
+            f"installed: {ccxt_pairs.INSTALL}"
+        )
+    if exchange not in known:
+        raise SettingsError(f"{unknown}{_nearest(exchange, modules, sorted(known))} ccxt does not know it either.")
 
 
 def _clock(values: ClockSettings, file: Path) -> Clock:
@@ -279,6 +294,6 @@ def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+def _nearest(word: str, known: list[str], more: list[str] | None = None) -> str:
+    near = difflib.get_close_matches(word, [*known, *(more or [])], n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(known)}."

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from stream.clock import Clock
 from stream.intake import Intake
+from stream.wire import Exchange
 
 _PATIENCE = 30.0
 """Seconds of the clock within which a subscription is acknowledged."""
@@ -24,10 +25,16 @@ class Subscriptions:
     """Asks for all pairs of `intake`, and again for those that keep silent. `write` puts lines into the spool."""
 
     def __init__(
-        self, intake: Intake, clock: Clock, send: Callable[[str], Awaitable[None]], write: Callable[[bytes], None]
+        self,
+        exchange: Exchange,
+        intake: Intake,
+        clock: Clock,
+        send: Callable[[str], Awaitable[None]],
+        write: Callable[[bytes], None],
     ) -> None:
+        self._exchange = exchange
         self._intake = intake
-        self._rules = intake.exchange.STREAM
+        self._rules = exchange.STREAM
         self._clock = clock
         self._send = send
         self._write = write
@@ -74,7 +81,7 @@ class Subscriptions:
         self._one_by_one = bool(intake.alone)
         while intake.alone:
             native = intake.alone.pop(0)
-            await self._request(intake.ask([native], self._clock.now()))
+            await self._subscribe([native])
             until = loop.time() + _LEAST
             while native not in intake.since and native not in intake.refused and await self._hear(until - loop.time()):
                 pass
@@ -92,8 +99,11 @@ class Subscriptions:
         for first in range(0, len(natives), self._rules.pairs_per_request):
             batch = natives[first : first + self._rules.pairs_per_request]
             if again:
-                await self._request(self._intake.take_back(batch))
-            await self._request(self._intake.ask(batch, self._clock.now()))
+                await self._request(self._exchange.unsubscribe(batch, self._intake.take_back()))
+            await self._subscribe(batch)
+
+    async def _subscribe(self, natives: list[str]) -> None:
+        await self._request(self._exchange.subscribe(natives, self._intake.ask(natives, self._clock.now())))
 
     async def _request(self, text: str) -> None:
         """One request, at the pace that the exchange allows."""

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from stream import exchanges, settings
+from stream import settings
+from stream.any_rest import Rest, open_any
 from stream.errors import SettingsError
 from stream.lake import Lake, open_lake
-from stream.rest import RestClient, open_rest
 
 
 class Context:
@@ -57,10 +57,9 @@ class Context:
                 raise SettingsError(f"{self.settings.path}: [pairs] {exchange} does not name {symbol!r}.{hint}")
 
     @contextmanager
-    def rest(self, exchange: str) -> Iterator[RestClient]:
+    def rest(self, exchange: str) -> Iterator[Rest]:
         """A client of the exchange's REST interface."""
-        url = self.settings.exchanges[exchange].rest_url
-        with open_rest(exchanges.EXCHANGES[exchange], url, self.settings.clock) as client:
+        with open_any(exchange, self.settings.exchanges[exchange].rest_url, self.settings.clock) as client:
             yield client
 
 

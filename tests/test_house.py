@@ -68,6 +68,8 @@ def test_the_emulator_knows_nothing_of_the_parsers() -> None:
         ("duckdb", {"tasks/duck.py", "tasks/views.py", "tasks/stream_hour.py", "tasks/cli.py"}),
         ("boto3", {"stream/lake/s3.py", "tasks/views.py"}),
         ("httpx", {"stream/rest.py"}),
+        ("ccxt", {"stream/ccxt_rest.py", "stream/ccxt_feed.py", "stream/ccxt_tap.py"}),
+        ("aiohttp", {"stream/ccxt_tap.py"}),
         ("websockets", {"stream/connection.py", "stream/websocket.py", *EMULATOR}),
         ("psycopg", {"tasks/postgres.py", "tasks/warehouse.py"}),
     ],

@@ -115,11 +115,14 @@ class Gate:
         return message
 
     def get(self, path: str, query: dict[str, str], now: datetime) -> Answer:
-        """`candlesticks`, `currency_pairs` and `time`; nobody lends anything here."""
+        """`candlesticks`, `currency_pairs`, `currencies` and `time`; nobody lends anything here."""
         if path == "/api/v4/spot/candlesticks":
             return self._candlesticks(query, now)
         if path == "/api/v4/spot/currency_pairs":
             return Answer([_listed(symbol) for symbol in self.symbols])
+        if path == "/api/v4/spot/currencies":
+            names = dict.fromkeys(name for symbol in self.symbols for name in symbol.split("-"))
+            return Answer([_currency(name) for name in names])
         if path == "/api/v4/margin/currency_pairs":
             return Answer([])
         if path == "/api/v4/spot/time":
@@ -178,6 +181,12 @@ def _unwell(label: str, reason: str, status: int = 400) -> Answer:
 def _row(bar: Bar, *, closed: bool) -> list[str]:
     values = (bar.quote_volume, bar.close, bar.high, bar.low, bar.open, bar.volume)
     return [str(since_epoch(bar.start, _SECOND)), *(f"{value:f}" for value in values), "true" if closed else "false"]
+
+
+def _currency(name: str) -> dict[str, object]:
+    state = {"withdraw_disabled": False, "withdraw_delayed": False, "deposit_disabled": False}
+    chains = [{"name": name, "addr": "", **state}]
+    return {"currency": name, "name": name, "delisted": False, **state, "trade_disabled": False, "chains": chains}
 
 
 def _listed(symbol: str) -> dict[str, object]:

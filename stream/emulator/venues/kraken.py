@@ -16,6 +16,8 @@ from stream.emulator.trades import Trade, trades, updates
 from stream.emulator.venue import Answer, Manners, Session, encode, since_epoch
 
 _LEGACY = {"BTC": "XBT", "DOGE": "XDG"}
+_PREFIXED = {"XBT": "XXBT", "XDG": "XXDG", "ETH": "XETH", "USD": "ZUSD", "EUR": "ZEUR"}
+"""Some assets have a letter in front, as only REST has it."""
 _SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 _SNAPSHOT = 10
 """Traded candles in a snapshot."""
@@ -115,7 +117,7 @@ class Kraken:
         return message
 
     def get(self, path: str, query: dict[str, str], now: datetime) -> Answer:
-        """`OHLC`, `Trades`, `AssetPairs`, `Time` and `SystemStatus`; errors come with status 200."""
+        """`OHLC`, `Trades`, `AssetPairs`, `Assets`, `Time` and `SystemStatus`; errors come with status 200."""
         handlers: dict[str, Callable[[str, dict[str, str], datetime], object]] = {
             "/0/public/OHLC": self._ohlc,
             "/0/public/Trades": self._trades,
@@ -130,6 +132,9 @@ class Kraken:
                 return _unwell("EGeneral:Invalid arguments")
         if path == "/0/public/AssetPairs":
             return Answer({"error": [], "result": {altname(symbol): _listed(symbol) for symbol in self.symbols}})
+        if path == "/0/public/Assets":
+            assets = dict.fromkeys(_LEGACY.get(one, one) for symbol in self.symbols for one in symbol.split("-"))
+            return Answer({"error": [], "result": {_PREFIXED.get(one, one): _asset(one) for one in assets}})
         if path == "/0/public/Time":
             return Answer(
                 {"error": [], "result": {"unixtime": since_epoch(now, _SECOND), "rfc1123": format_datetime(now)}}
@@ -177,9 +182,14 @@ def altname(symbol: str) -> str:
 
 def _listed(symbol: str) -> dict[str, object]:
     base, quote = (_LEGACY.get(part, part) for part in symbol.split("-"))
-    prefixed = {"XBT": "XXBT", "XDG": "XXDG", "ETH": "XETH", "USD": "ZUSD", "EUR": "ZEUR"}
-    names = {"altname": f"{base}{quote}", "wsname": f"{base}/{quote}", "aclass_base": "currency"}
-    return {**names, "base": prefixed.get(base, base), "quote": prefixed.get(quote, quote), "status": "online"}
+    names = {"altname": f"{base}{quote}", "wsname": f"{base}/{quote}", "status": "online"}
+    sides = {"aclass_base": "currency", "base": _PREFIXED.get(base, base), "aclass_quote": "currency"}
+    digits = {"pair_decimals": 8, "cost_decimals": 8, "lot_decimals": 8, "lot_multiplier": 1}
+    return {**names, **sides, "quote": _PREFIXED.get(quote, quote), "lot": "unit", **digits}
+
+
+def _asset(name: str) -> dict[str, object]:
+    return {"aclass": "currency", "altname": name, "decimals": 10, "display_decimals": 5, "status": "enabled"}
 
 
 def _pushed(kind: str, native: str, bars: list[Bar], moment: datetime) -> str:
