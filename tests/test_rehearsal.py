@@ -271,7 +271,7 @@ def test_running_everything_again_changes_nothing(rehearsal: Rehearsal) -> None:
     hour = f"{HOUR:%Y-%m-%dT%H}"
     for task in ("SilverHour", "GoldHour"):
         assert rehearsal.luigi(task, "--hour", hour).returncode == 0
-    for exchange in EXCHANGES:
+    for exchange in ("binance", "coinbase", "kraken"):
         for task in ("BronzeStream", "BronzeRest"):
             assert rehearsal.luigi(task, "--hour", hour, "--exchange", exchange).returncode == 0
     assert rehearsal.luigi("SilverPair", "--hour", hour, "--exchange", "kraken", "--symbol", "BTC-USDT").returncode == 0
