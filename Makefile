@@ -1,6 +1,8 @@
 # The two commands a new user needs: `make demo` and `make test`. Each sets up all it uses from pinned versions.
 PYTHON ?= python3
 VENV := .venv
+# Two at once, by file: most tests wait for processes and clocks. For one test alone, call pytest as it is.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -19,7 +21,7 @@ demo: $(READY)  ## rehearse three hours of the whole pipeline, faults included
 	$(BIN)/klines demo
 
 test: $(READY)  ## the test suite, on a real Postgres (embedded, or DATABASE_URL), S3 server and sockets
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 soak: $(READY)  ## a day of all exchanges at 120 times real time, every candle checked: about a quarter of an hour
 	$(BIN)/python -m pytest -s -p no:cacheprovider tests/soak.py
@@ -28,7 +30,7 @@ check: $(READY)  ## what must be green before a commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 bench: $(READY)  ## the numbers of docs/performance.md, as ratios measured in one run
 	$(BIN)/python -m bench.hour_close
