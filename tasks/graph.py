@@ -8,8 +8,10 @@ A task is complete when its output exists and was made from the evidence that ex
 from __future__ import annotations
 
 import traceback
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import luigi
 
@@ -17,6 +19,8 @@ from stream import layout
 from stream.errors import KlinesError, LakeError, SettingsError, WarehouseError
 from tasks import hours, publish_hour, rest_hour, silver_hour, stream_hour
 from tasks.context import Context
+
+_THIS_RUN = uuid.uuid4().hex[:10]
 
 
 class LakeTarget(luigi.Target):
@@ -156,6 +160,16 @@ class SilverPair(ExchangeHourTask):
 
     symbol = luigi.Parameter(batch_method=",".join, description="canonical symbol, such as BTC-USDT")
     max_batch_size = 1000
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As Luigi does, with a name of its own for every run of a batch.
+
+        luigid remembers for ever which worker ran a batch first, and turns a deaf ear to the next worker's "done" for
+        the same name: the pairs would stay pending, and that worker would run them again without end.
+        """
+        super().__init__(*args, **kwargs)
+        if len(self.batch) > 1:
+            self.task_id = f"{self.task_id}_{_THIS_RUN}"
 
     def requires(self) -> list[luigi.Task]:
         """Both kinds of evidence."""

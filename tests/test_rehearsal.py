@@ -310,12 +310,19 @@ def test_trades_are_kept_like_candles(rehearsal: Rehearsal) -> None:
     assert f" {row['stream']} " in done.stdout
 
 
-def test_two_workers_at_once_over_luigid(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    """Both run the same hour from nothing but the evidence: together they leave the same bytes and rows."""
+def test_workers_over_luigid_at_once_and_in_turn(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    """From nothing but the evidence, two at once leave the same bytes and rows; so does one that comes later.
+
+    The later one hands luigid the very tasks, and the very batch of pairs, that it has known from the first two.
+    """
     objects, rows = rehearsal.objects(), rehearsal.rows()
-    for key in objects:
-        if key.endswith(".parquet"):
-            rehearsal.lake.delete(key)
+
+    def forget() -> None:
+        for key in objects:
+            if key.endswith(".parquet"):
+                rehearsal.lake.delete(key)
+
+    forget()
     port = str(free_port())
     luigid = [str(Path(sys.executable).parent / "luigid"), "--address", "127.0.0.1", "--port", port]
     command = [sys.executable, "-m", "luigi", "--module", "tasks", "GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}"]
@@ -330,8 +337,13 @@ def test_two_workers_at_once_over_luigid(rehearsal: Rehearsal, tmp_path: Path) -
             stack.enter_context(process(rehearsal.environment, tmp_path / f"{n}.log", *command)) for n in range(2)
         ]
         codes = [worker.wait(120) for worker in workers]
-    said = "".join((tmp_path / f"{n}.log").read_text() for n in range(2))
-    assert set(codes) <= {0, 25}, said  # 25: some of the tasks were run by the other one
+        said = "".join((tmp_path / f"{n}.log").read_text() for n in range(2))
+        assert set(codes) <= {0, 25}, said  # 25: some of the tasks were run by the other one
+        assert rehearsal.objects() == objects
+        assert rehearsal.rows() == rows
+        forget()
+        later = rehearsal.run(*command)
+        assert later.returncode == 0, later.stdout + later.stderr
     assert rehearsal.objects() == objects
     assert rehearsal.rows() == rows
 
