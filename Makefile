@@ -6,7 +6,10 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test soak check bench lock clean
+SEED ?=
+EFFORT ?= 1
+
+.PHONY: setup demo test soak faults check bench lock clean
 
 setup: $(READY)  ## a virtual environment with the pinned versions and this project
 
@@ -25,6 +28,9 @@ test: $(READY)  ## the test suite, on a real Postgres (embedded, or DATABASE_URL
 
 soak: $(READY)  ## a day of all exchanges at 120 times real time, every candle checked: about a quarter of an hour
 	$(BIN)/python -m pytest -s -p no:cacheprovider tests/soak.py
+
+faults: $(READY)  ## a thousand faults at every boundary, and what came of them: SEED=… replays, EFFORT=0.2 is shorter
+	$(BIN)/python -m tests.faults --effort $(EFFORT) $(if $(SEED),--seed $(SEED))
 
 check: $(READY)  ## what must be green before a commit
 	$(BIN)/ruff check .

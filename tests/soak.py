@@ -11,23 +11,20 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from stream import layout, settings
+from stream import settings
 from stream.clock import HOUR
-from stream.emulator.market import Market
 from stream.exchanges import EXCHANGES
 from stream.lake import open_lake
 from stream.settings import WarehouseSettings
-from tasks import parquet
+from tests import truth
 from tests.test_rehearsal import Rehearsal, free_port, process
 
 HOURS = int(os.environ.get("SOAK_HOURS", "24"))
@@ -145,40 +142,16 @@ def usage(emulator: int, recorder: int) -> str:
     return "; ".join(parts)
 
 
-def check(row: dict[str, Any], market: Market, symbol: str, minute: datetime) -> str | None:
-    """What is wrong with a candle, None when it is the truth."""
-    truth = market.bar(symbol, minute)
-    assert truth is not None
-    for name in ("open", "high", "low", "close", "volume"):
-        if row[name] != float(getattr(truth, name)):
-            return f"{name} {row[name]} instead of {getattr(truth, name)}"
-    if row["trade_count"] not in (None, truth.trade_count):
-        return f"{row['trade_count']} trades instead of {truth.trade_count}"
-    if row["vwap"] is not None and row["vwap"] != pytest.approx(float(truth.vwap), rel=1e-5):
-        return f"vwap {row['vwap']} instead of {truth.vwap}"
-    return None
-
-
 def test_a_day_without_a_missing_or_wrong_minute(soaked: Rehearsal) -> None:
     """Every minute of every pair is there and is the truth; most came over the stream."""
-    wrong, verdicts = [], {exchange: Counter[str]() for exchange in EXCHANGES}
-    for exchange, symbol in soaked.pairs:
-        market = Market(exchange, seed=SEED, silent=SILENT)
-        for n in range(HOURS):
-            hour = START + n * HOUR
-            table, facts = parquet.read(soaked.lake, layout.silver_key(exchange, symbol, hour))
-            verdicts[exchange].update({name: facts[name] for name in ("stream", "rest", "empty", "missing")})
-            wrong += [f"{exchange} {symbol} {m}: cause {cause}" for m, cause in facts["causes"].items()]
-            for row in table.to_pylist():
-                fault = check(row, market, symbol, row["interval_start"])
-                if fault:
-                    wrong.append(f"{exchange} {symbol} {row['interval_start']:%H:%M} ({row['source']}): {fault}")
+    day = truth.compare(soaked.lake, soaked.pairs, [START + n * HOUR for n in range(HOURS)], seed=SEED, silent=SILENT)
     print(f"\n{'exchange':<10} {'stream':>7} {'rest':>7} {'empty':>7} {'missing':>7}")
-    for exchange, count in verdicts.items():
-        print(f"{exchange:<10}", *(f"{count[name]:>7}" for name in ("stream", "rest", "empty", "missing")))
-    print(f"{sum(sum(count.values()) for count in verdicts.values())} minutes, {len(wrong)} wrong or missing")
-    assert not wrong, "\n".join(wrong[:40])
-    for exchange, count in verdicts.items():
+    for exchange in EXCHANGES:
+        count = {name: day.verdicts[f"{exchange} {name}"] for name in ("stream", "rest", "empty", "missing")}
+        print(f"{exchange:<10}", *(f"{number:>7}" for number in count.values()))
         assert count["stream"] + count["empty"] > 0.8 * sum(count.values()), (exchange, count)
+    print(f"{day.minutes} minutes, {len(day.notes)} wrong or missing")
+    assert not day.notes, "\n".join(day.notes[:40])
+    assert (day.duplicates, day.missing) == (0, 0)
     with_rows = soaked.rows()["silver.fact_ohlcv"]
     assert len(with_rows) == len(soaked.pairs) * HOURS * 60
