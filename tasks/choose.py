@@ -14,17 +14,23 @@ import polars as pl
 
 from stream.clock import HOUR
 from stream.wire import MINUTE
+from tasks import proof
 
 _KEY = ["symbol", "interval_start"]
+_LINE = [*_KEY, "conn"]
+_VALUES = ["close", "open", "high", "low", "volume", "quote_volume", "vwap"]
+_FLAT = (pl.col("volume") == 0) & (pl.col("trade_count").fill_null(0) == 0)
+"""Nobody traded."""
 
 
 class Evidence(NamedTuple):
-    """What is known about an hour. `stream` may be narrowed to what `finished` returned, plus `traded`."""
+    """What is known about an hour. `stream` may be narrowed to what `finished` returned, plus `seen`."""
 
     stream: pl.DataFrame
     """Finished stream candles (schema BRONZE), any number per minute."""
-    traded: pl.DataFrame
-    """symbol, interval_start: minutes in which the stream showed any trade, finished or not."""
+    seen: pl.DataFrame
+    """symbol, interval_start, traded: minutes about which the stream said anything, finished or not, and whether any of
+    it shows a trade."""
     sessions: pl.DataFrame
     """`alive` and `status` lines of the stream (schema SESSIONS)."""
     rest: pl.DataFrame
@@ -48,35 +54,32 @@ def finished(candles: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
     Without a flag, the update must be the connection's last about that minute, the connection must have proved
     afterwards that it was alive since before it, and nobody may have seen more trades in that minute.
     """
-    by_connection = [*_KEY, "conn"]
     flagged = candles.filter(pl.col("is_final").fill_null(value=False))
-    # Who flags some of a minute's candles and not others has a flag: its last unflagged one is not the last word.
+    # Who flags some of a minute's candles and not others has a flag: the last unflagged one is not the last word.
     flags = candles.filter(pl.col("is_final").is_not_null())
     updates = candles.filter(pl.col("is_final").is_null() & (pl.col("event_type") == "update")).join(
-        flags, on=by_connection, how="anti"
+        flags, on=_KEY, how="anti"
     )
     if updates.is_empty():
         return flagged
     last = (
-        updates.sort(*by_connection, "trade_count", "event_ts", "ingestion_ts", "volume", nulls_last=False)
-        .with_columns(heard=pl.col("ingestion_ts").max().over(by_connection))
-        .unique(by_connection, keep="last", maintain_order=True)
+        updates.sort(*_LINE, "event_ts", "ingestion_ts", "trade_count", "volume", *_VALUES, nulls_last=False)
+        .with_columns(heard=pl.col("ingestion_ts").max().over(_LINE))
+        .unique(_LINE, keep="last", maintain_order=True)
     )
+    lived = proof.lived(last.select(*_LINE, begin="ingestion_ts", until="heard"), sessions)
     most = candles.group_by(_KEY).agg(most=pl.col("trade_count").max())
-    lived = last.join(_lives(sessions), on=["symbol", "conn"], how="inner").filter(
-        (pl.col("since") <= pl.col("ingestion_ts"))
-        & (pl.col("alive_minute") >= pl.col("interval_start"))
-        & (pl.col("alive_ts") >= pl.col("heard"))
+    undisputed = (
+        last.join(lived, on=_LINE, how="semi")
+        .join(most, on=_KEY, how="left")
+        .filter(pl.col("trade_count").fill_null(0) >= pl.col("most").fill_null(0))
     )
-    undisputed = lived.join(most, on=_KEY, how="left").filter(
-        pl.col("trade_count").fill_null(0) >= pl.col("most").fill_null(0)
-    )
-    return pl.concat([flagged, undisputed.select(candles.columns).unique(maintain_order=True)])
+    return pl.concat([flagged, undisputed.select(candles.columns)])
 
 
-def traded(candles: pl.DataFrame) -> pl.DataFrame:
-    """The minutes (symbol, interval_start) in which any candle, finished or not, shows a trade."""
-    return candles.filter(pl.col("volume") > 0).select(_KEY).unique()
+def seen(candles: pl.DataFrame) -> pl.DataFrame:
+    """symbol, interval_start, traded: the minutes that these candles, finished or not, are about; any shows a trade."""
+    return candles.group_by(_KEY).agg(traded=(~_FLAT).any())
 
 
 def unfinished(symbols: Sequence[str], hour: datetime, stream: pl.DataFrame) -> pl.DataFrame:
@@ -94,9 +97,8 @@ def judge(
     exchange: str, symbols: Sequence[str], hour: datetime, evidence: Evidence, *, keep_empty: bool = True
 ) -> Judged:
     """One verdict per symbol and minute, and the candles behind them; flat ones for empty minutes if `keep_empty`."""
-    flat = (pl.col("volume") == 0) & (pl.col("trade_count").fill_null(0) == 0)
     # A flat candle that the stream sent is the exchange's; one that was built stands for a minute without trades.
-    built_flat = flat & (pl.col("event_type") == "built")
+    built_flat = _FLAT & (pl.col("event_type") == "built")
     stream = _best(evidence.stream).with_columns(
         verdict=pl.when(built_flat).then(pl.lit("empty")).otherwise(pl.lit("stream"))
     )
@@ -104,7 +106,7 @@ def judge(
     rest = (
         _best(late_enough)
         .join(stream, on=_KEY, how="anti")
-        .with_columns(verdict=pl.when(flat).then(pl.lit("empty")).otherwise(pl.lit("rest")))
+        .with_columns(verdict=pl.when(_FLAT).then(pl.lit("empty")).otherwise(pl.lit("rest")))
     )
     found = pl.concat([stream, rest])
     minutes = expected(symbols, hour).join(found, on=_KEY, how="left").sort(_KEY)
@@ -118,7 +120,7 @@ def judge(
 
 def _best(candidates: pl.DataFrame) -> pl.DataFrame:
     """One candle per minute, whatever the order of the rows: most trades, then latest, then by name and value."""
-    values = ["conn", "close", "open", "high", "low", "volume", "quote_volume", "vwap"]
+    values = ["conn", *_VALUES]
     latest_first = ["trade_count", "event_ts", "ingestion_ts"]
     return (
         candidates.with_columns(recorder=pl.col("conn").str.split("/").list.first())
@@ -135,93 +137,51 @@ def _best(candidates: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _lives(sessions: pl.DataFrame) -> pl.DataFrame:
-    """symbol, conn, since → the last minute and moment at which that subscription proved to be alive."""
-    return (
-        sessions.filter(pl.col("event_type") == "alive")
-        .group_by("symbol", "conn", "since")
-        .agg(alive_minute=pl.col("interval_start").max(), alive_ts=pl.col("recv_ts").max())
-    )
-
-
 def expected(symbols: Sequence[str], hour: datetime) -> pl.DataFrame:
     """symbol, interval_start: every minute that the hour should have."""
     starts = pl.DataFrame({"interval_start": [hour + n * MINUTE for n in range(60)]}).cast(pl.Datetime("us", "UTC"))
     return pl.DataFrame({"symbol": sorted(symbols)}, schema={"symbol": pl.String}).join(starts, how="cross")
 
 
-def heard(minutes: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
-    """symbol, interval_start, conn: of these minutes, those during all of which a connection was alive.
-
-    An `alive` line whose `since` is later than its minute's start takes back what an earlier one said of that minute.
-    """
-    lived = (
-        minutes.select(_KEY)
-        .join(_lives(sessions), on="symbol")
-        .filter((pl.col("since") <= pl.col("interval_start")) & (pl.col("alive_minute") >= pl.col("interval_start")))
-        .select(*_KEY, "conn")
-        .unique()
-    )
-    taken_back = sessions.filter((pl.col("event_type") == "alive") & (pl.col("since") > pl.col("interval_start")))
-    return lived.join(taken_back, on=[*_KEY, "conn"], how="anti")
-
-
-def read_whole(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """symbol, interval_start: of these minutes, those that a REST answer read trade by trade."""
-    return _covered(minutes, answers).filter(pl.col("silence") == "no_trade").select(_KEY).unique()
-
-
-def _covered(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The minutes that REST had rows on both sides of, with what silence there means."""
-    return (
-        minutes.select(_KEY)
-        .join(answers, on="symbol", suffix="_answer")
-        .filter(
-            (pl.col("covered_start") <= pl.col("interval_start"))
-            & (pl.col("interval_start") + MINUTE <= pl.col("covered_end"))
-        )
-        .select(*_KEY, "silence")
-    )
-
-
 def _silent(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
-    """The minutes that are proven to be without trades: REST had rows on both sides, and nothing shows a trade."""
+    """symbol, interval_start, answered_ts: the minutes that are proven to be without trades, and the last answer to it.
+
+    REST had rows on both sides, and nothing shows a trade.
+    """
     open_minutes = minutes.filter(pl.col("verdict").is_null())
-    covered = _covered(open_minutes, evidence.answers)
-    if_alive = covered.filter(pl.col("silence") == "no_trade_if_alive").select(_KEY)
+    covered = proof.covered(open_minutes, evidence.answers)
+    if_alive = covered.filter(pl.col("silence") == "no_trade_if_alive")
     return (
         pl.concat(
             [
-                read_whole(open_minutes, evidence.answers),
-                if_alive.join(heard(open_minutes, evidence.sessions), on=_KEY, how="semi"),
+                covered.filter(pl.col("silence") == "no_trade"),
+                if_alive.join(proof.heard(open_minutes, evidence.sessions), on=_KEY, how="semi"),
             ]
         )
-        .unique()
-        .join(evidence.traded, on=_KEY, how="anti")
+        .join(evidence.seen.filter("traded"), on=_KEY, how="anti")
+        .group_by(_KEY)
+        .agg(answered_ts=pl.col("recv_ts").max())
     )
 
 
 def _fill_silence(minutes: pl.DataFrame, hour: datetime, evidence: Evidence) -> pl.DataFrame:
     """Flat candles at the previous close for proven silence. A price is not carried across a minute that is missing."""
-    silent = _silent(minutes, evidence).with_columns(silent=pl.lit(value=True))
     before = (
         evidence.answers.filter(pl.col("previous_close").is_not_null() & (pl.col("asked_start") == hour))
         .sort("recv_ts", "previous_close")
         .unique("symbol", keep="last")
         .select("symbol", before="previous_close")
     )
-    answered = evidence.answers.group_by("symbol").agg(answered_ts=pl.col("recv_ts").max())
     marked = (
-        minutes.join(silent, on=_KEY, how="left")
+        minutes.join(_silent(minutes, evidence), on=_KEY, how="left")
         .join(before, on="symbol", how="left")
-        .join(answered, on="symbol", how="left")
         .sort(_KEY)
-        .with_columns(unknown=pl.col("verdict").is_null() & pl.col("silent").is_null())
+        .with_columns(unknown=pl.col("verdict").is_null() & pl.col("answered_ts").is_null())
         .with_columns(stretch=pl.col("unknown").cum_sum().over("symbol"))
         .with_columns(carried=pl.col("close").forward_fill().over("symbol", "stretch"))
         .with_columns(price=pl.when(pl.col("stretch") == 0).then(pl.coalesce("carried", "before")).otherwise("carried"))
     )
-    here = pl.col("silent").fill_null(value=False) & pl.col("price").is_not_null()
+    here = pl.col("answered_ts").is_not_null() & pl.col("price").is_not_null()
     return marked.with_columns(
         *(pl.when(here).then("price").otherwise(name).alias(name) for name in ("open", "high", "low", "close")),
         *(pl.when(here).then(0.0).otherwise(name).alias(name) for name in ("volume", "quote_volume")),
@@ -240,8 +200,9 @@ def _explain(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
         .group_by(_KEY)
         .agg(beyond=pl.col("beyond_history").fill_null(value=False).any())
     )
-    present = evidence.sessions.select("symbol").unique().with_columns(present=pl.lit(value=True))
-    listened = heard(missing, evidence.sessions).select(_KEY).unique().with_columns(heard=pl.lit(value=True))
+    ours = pl.concat([evidence.sessions.select("symbol"), evidence.seen.select("symbol")])
+    present = ours.unique().with_columns(present=pl.lit(value=True))
+    listened = proof.heard(missing, evidence.sessions).select(_KEY).unique().with_columns(heard=pl.lit(value=True))
     states = (
         evidence.sessions.filter(pl.col("status") == "exchange")
         .sort("recv_ts", "detail")
@@ -274,7 +235,7 @@ def _explain(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
 
 def _silver(exchange: str, kept: pl.DataFrame) -> pl.DataFrame:
     """Schema SILVER. Quote volume and vwap are the exchange's, else one from the other; no trade, no vwap."""
-    has_trades = pl.col("volume") > 0
+    mean = pl.when(pl.col("volume") > 0).then(pl.col("quote_volume") / pl.col("volume"))
     return kept.select(
         pl.lit(exchange).alias("exchange"),
         "symbol",
@@ -287,12 +248,12 @@ def _silver(exchange: str, kept: pl.DataFrame) -> pl.DataFrame:
         "low",
         "close",
         "volume",
-        pl.when(has_trades)
-        .then(pl.coalesce("quote_volume", pl.col("vwap") * pl.col("volume")))
-        .otherwise(0.0)
+        pl.when(_FLAT)
+        .then(0.0)
+        .otherwise(pl.coalesce("quote_volume", pl.col("vwap") * pl.col("volume")))
         .alias("quote_volume"),
         pl.col("trade_count").cast(pl.Int32),
-        pl.when(has_trades).then(pl.coalesce("vwap", pl.col("quote_volume") / pl.col("volume"))).alias("vwap"),
+        pl.when(~_FLAT).then(pl.coalesce("vwap", mean)).alias("vwap"),
         pl.col("verdict").alias("source"),
         "ingestion_ts",
     ).sort(_KEY)

@@ -13,7 +13,7 @@ from datetime import datetime
 from stream import layout
 from stream.lake import Lake, Stored
 
-RULES = "2"
+RULES = "3"
 """Part of every fingerprint: raised when the rules of choosing change, so that hours are judged anew."""
 
 _seen: dict[tuple[str, str, str, datetime], list[Stored]] = {}

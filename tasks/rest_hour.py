@@ -14,7 +14,7 @@ from stream.clock import HOUR, Clock
 from stream.errors import RestError
 from stream.lake import Lake, Stored, in_parallel
 from stream.wire import MINUTE, Fetched
-from tasks import choose, duck, evidence, parquet, stream_hour, trades
+from tasks import choose, duck, evidence, parquet, proof, stream_hour, trades
 from tasks.schemas import BRONZE, SESSIONS, TRADES
 
 Ask = Callable[[str, datetime, datetime], Fetched]
@@ -152,7 +152,7 @@ def _parsed(lake: Lake, exchange: str, hour: datetime, objects: dict[str, list[S
     sent = lines.filter(pl.col("event_type") == "snapshot")
     deals = lines.filter(pl.col("event_type") == "trade").select(TRADES.names)
     answers = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"}).select(SESSIONS.names)
-    read = choose.read_whole(choose.expected(list(objects), hour), answers).with_columns(conn=pl.lit(None, pl.String))
+    read = proof.read_whole(choose.expected(list(objects), hour), answers).with_columns(conn=pl.lit(None, pl.String))
     built = trades.candles(deals, read, consecutive_ids=exchanges.consecutive_ids(exchange)).filter("is_final")
     candles = pl.concat([sent.select(BRONZE.names), built.select(BRONZE.names)])
     return _Parsed(

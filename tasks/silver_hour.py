@@ -48,14 +48,14 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, *, k
     answers, _ = parquet.read(lake, layout.sessions_key(exchange, hour, "rest"))
     sessions, _ = parquet.read(lake, layout.sessions_key(exchange, hour, "stream"))
     stream_facts = parquet.facts(lake, layout.bronze_key(exchange, hour, "stream")) or {}
-    stream, traded = stream_hour.finished(lake, exchange, hour)
+    stream, seen = stream_hour.finished(lake, exchange, hour)
     judged = choose.judge(
         exchange,
         symbols,
         hour,
         choose.Evidence(
             stream=stream,
-            traded=traded,
+            seen=seen,
             sessions=parquet.frame(sessions),
             rest=parquet.frame(rest),
             answers=parquet.frame(answers),

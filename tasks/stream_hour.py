@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from stream import exchanges, layout
 from stream.lake import Lake, Stored
-from tasks import choose, duck, evidence, parquet, sift, trades
+from tasks import choose, duck, evidence, parquet, proof, sift, trades
 from tasks.schemas import BRONZE, SESSIONS, TRADES
 
 _PAIRS_AT_ONCE = 25
@@ -57,7 +57,7 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> i
         if taken.trades:
             lake.put_file(layout.trades_key(exchange, hour, "stream"), trades_path)
         lake.put_file(layout.bronze_key(exchange, hour, "stream"), path)
-    _remember((lake.root, exchange, hour, _mark(facts)), taken.finished, taken.traded)
+    _remember((lake.root, exchange, hour, _mark(facts)), taken.finished, taken.seen)
     return rejected
 
 
@@ -72,7 +72,7 @@ class _Taken:
         self.trades = 0
         self.sessions = [SESSIONS.empty_table()]
         self.finished = [parquet.frame(BRONZE.empty_table())]
-        self.traded = [choose.traded(self.finished[0])]
+        self.seen = [choose.seen(self.finished[0])]
 
     def take(self, lines: pa.Table) -> None:
         """One batch of pairs. It becomes one row group: `_row_groups` relies on it."""
@@ -90,13 +90,13 @@ class _Taken:
         self.sessions.append(sessions)
         frame = parquet.frame(candles)
         self.finished.append(choose.finished(frame, parquet.frame(sessions)))
-        self.traded.append(choose.traded(frame))
+        self.seen.append(choose.seen(frame))
 
     def _build(self, deals: pl.DataFrame, sessions: pl.DataFrame) -> pa.Table:
         """The candles of these trades, unproven ones too (schema BRONZE): they say that somebody traded."""
         minutes = choose.expected(deals["symbol"].unique().to_list(), self._hour)
         built = trades.candles(
-            deals, choose.heard(minutes, sessions), consecutive_ids=exchanges.consecutive_ids(self._exchange)
+            deals, proof.heard(minutes, sessions), consecutive_ids=exchanges.consecutive_ids(self._exchange)
         )
         return built.sort("symbol", "interval_start").select(BRONZE.names).to_arrow().cast(BRONZE)
 
@@ -126,7 +126,7 @@ _remembered: dict[tuple[str, str, datetime, str], _Finished] = {}
 
 
 def finished(lake: Lake, exchange: str, hour: datetime) -> _Finished:
-    """The hour's finished stream candles (schema BRONZE), and its minutes that had trades (symbol, interval_start).
+    """The hour's finished stream candles (schema BRONZE), and what `choose.seen` says of all of them.
 
     BronzeRest and SilverPair ask for it: who has just read the hour, or asks again, need not read the Parquet.
     """
@@ -136,12 +136,12 @@ def finished(lake: Lake, exchange: str, hour: datetime) -> _Finished:
         table, _ = parquet.read(lake, layout.sessions_key(exchange, hour, "stream"))
         sessions = parquet.frame(table)
         done = [parquet.frame(BRONZE.empty_table())]
-        traded = [choose.traded(done[0])]
+        seen = [choose.seen(done[0])]
         for batch in _row_groups(lake, layout.bronze_key(exchange, hour, "stream")):
             candles = parquet.frame(batch)
             done.append(choose.finished(candles, sessions))
-            traded.append(choose.traded(candles))
-        _remember(key, done, traded)
+            seen.append(choose.seen(candles))
+        _remember(key, done, seen)
     return _remembered[key]
 
 
@@ -149,10 +149,10 @@ def _mark(facts: dict[str, Any]) -> str:
     return evidence.fingerprint(*(f"{symbol} {mark}" for symbol, mark in sorted(facts["evidence"].items())))
 
 
-def _remember(key: tuple[str, str, datetime, str], done: list[pl.DataFrame], traded: list[pl.DataFrame]) -> None:
+def _remember(key: tuple[str, str, datetime, str], done: list[pl.DataFrame], seen: list[pl.DataFrame]) -> None:
     while len(_remembered) >= 4:
         del _remembered[next(iter(_remembered))]
-    _remembered[key] = (pl.concat(done), pl.concat(traded))
+    _remembered[key] = (pl.concat(done), pl.concat(seen))
 
 
 def _row_groups(lake: Lake, key: str) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from tasks.choose import Evidence, traded
+from tasks.choose import Evidence, seen
 from tasks.schemas import BRONZE, SESSIONS
 
 HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
@@ -86,13 +86,13 @@ def evidence(
     rest_rows: Iterable[dict[str, Any]] = (),
     answers: Iterable[dict[str, Any]] = (),
 ) -> Evidence:
-    """All of it, with `finished` and `traded` applied to the stream as the pipeline does."""
+    """All of it, with `finished` and `seen` applied to the stream as the pipeline does."""
     from tasks.choose import finished
 
     candles, heard = bronze(stream), sessions(lines)
     return Evidence(
         stream=finished(candles, heard),
-        traded=traded(candles),
+        seen=seen(candles),
         sessions=heard,
         rest=bronze(rest_rows),
         answers=sessions(answers),

@@ -48,6 +48,12 @@ def test_who_flags_some_candles_is_not_believed_without_a_flag() -> None:
     assert verdict(evidence([*stream, candle(7, is_final=True)], [alive(7)]), 7)[0] == "stream"
 
 
+def test_a_flag_of_one_connection_is_the_exchange_s() -> None:
+    """What another connection says without it is no last word either, however long that one lived."""
+    stream = [candle(7, is_final=False, conn="rec/2"), candle(7)]
+    assert verdict(evidence(stream, [alive(7)]), 7)[0] == "missing"
+
+
 def test_an_alive_line_can_be_taken_back() -> None:
     """A second one about the minute with a later `since` says that something in it was lost: silence proves nothing."""
     said = [alive(5), alive(6), alive(7), alive(8)]
@@ -60,6 +66,31 @@ def test_the_last_update_counts_when_its_connection_lived_to_the_end() -> None:
     """Without a flag: last update, and an alive line of the same connection."""
     stream = [candle(7, trade_count=n, close=100.0 + n / 10, event_ts=at(7, n)) for n in (1, 3, 2)]
     assert closes(evidence(stream, [alive(7)]))[7] == 100.3
+
+
+def test_what_is_taken_back_proves_no_last_update_either() -> None:
+    """Something of the minute was lost after the update: it is not the last. Its neighbours are untouched."""
+    stream = [candle(6), candle(7)]
+    said = [alive(6), alive(7), alive(8)]
+    assert verdict(evidence(stream, said), 7)[0] == "stream"
+    world = evidence(stream, [*said, alive(7, since=at(8, 10), recv_ts=at(8, 10))])
+    assert [verdict(world, minute)[0] for minute in (6, 7)] == ["stream", "missing"]
+
+
+def test_an_update_that_takes_trades_away_is_not_believed() -> None:
+    """The last word has fewer trades than an earlier one: one of them is wrong, and REST is asked."""
+    stream = [candle(7, trade_count=5, event_ts=at(7, 10)), candle(7, trade_count=3, event_ts=at(7, 40))]
+    assert verdict(evidence(stream, [alive(7)]), 7)[0] == "missing"
+
+
+def test_two_last_updates_at_once_are_told_apart_by_their_values() -> None:
+    """The same moments and counts, different prices: the choice does not depend on the order of reading."""
+    updates = [candle(7, close=99.0 + n / 8) for n in range(24)]
+    found = set()
+    for seed in range(6):
+        random.Random(seed).shuffle(updates)
+        found.add(closes(evidence(updates, [alive(7)]))[7])
+    assert found == {99.0 + 23 / 8}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +210,23 @@ def test_silence_that_is_not_proven_is_missing(
     assert verdict(evidence([*known, *stream], lines, [], answers), 7)[0] == "missing"
 
 
+def test_a_trade_too_small_to_have_a_volume_is_a_trade() -> None:
+    """Its count shows it: the minute is not silent, and a candle of such trades keeps its vwap."""
+    tiny = {"volume": 0.0, "trade_count": 1, "vwap": 100.5}
+    known = [candle(6, is_final=True), candle(7, **tiny)]
+    assert verdict(evidence(known, [alive(7, conn="rec/2")], [], [answered()]), 7)[0] == "missing"
+    row = judged(evidence([candle(7, is_final=True, **tiny)])).candles.row(0, named=True)
+    assert (row["vwap"], row["quote_volume"]) == (100.5, 0.0)
+
+
+def test_an_answer_about_other_minutes_leaves_an_empty_one_as_it_was() -> None:
+    """Reception is that of the answer which proved the silence, not of the latest one about anything."""
+    known = [candle(6, is_final=True)]
+    answers = [answered(end=10), answered(first=20, recv_ts=at(90))]
+    candles = judged(evidence(known, [alive(7)], [], answers)).candles
+    assert candles.filter(pl.col("interval_start") == at(7))["ingestion_ts"].item() == at(65)
+
+
 def test_trades_prove_silence_by_themselves() -> None:
     """A range that was read trade by trade needs no alive line."""
     answers = [answered(silence="no_trade", previous_close=77.0)]
@@ -223,6 +271,12 @@ def test_quote_volume_and_vwap_come_from_each_other() -> None:
 def test_a_missing_minute_has_a_cause(lines: list[dict[str, Any]], answers: list[dict[str, Any]], cause: str) -> None:
     """What the recorder and REST left behind tells why."""
     assert verdict(evidence([], lines, [], answers), 7) == ("missing", cause)
+
+
+def test_who_recorded_candles_was_recording() -> None:
+    """A killed recorder may leave candles without any line about itself; an unfinished flat one is enough."""
+    flat = candle(3, open=5.0, high=5.0, low=5.0, close=5.0, volume=0.0, trade_count=0)
+    assert verdict(evidence([flat], [], [], [answered(silence="no_data")]), 7) == ("missing", "disconnected")
 
 
 def test_maintenance_is_a_cause() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from stream.exchanges import kraken
 from stream.intake import Intake
 from stream.wire import MINUTE, Exchange, Record, Response, Sequence, Subscribed, Trade, TradeRules
-from tasks import choose, parquet, trades
+from tasks import choose, parquet, proof, trades
 from tasks.schemas import BRONZE, SESSIONS, TRADES
 from tests.evidence_rows import HOUR, answered, at, evidence, sessions
 
@@ -81,7 +81,7 @@ def build(lines: list[dict[str, Any]]) -> dict[datetime, dict[str, Any]]:
     """Minute → the candle that the hourly run builds."""
     deals, heard = frames(lines)
     minutes = choose.expected(["A-B"], HOUR)
-    built = trades.candles(deals, choose.heard(minutes, heard), consecutive_ids=True)
+    built = trades.candles(deals, proof.heard(minutes, heard), consecutive_ids=True)
     assert set(built.columns) == set(BRONZE.names)
     assert built.select("symbol", "interval_start").is_unique().all()
     return {row["interval_start"]: row for row in built.to_dicts()}
@@ -190,7 +190,7 @@ def test_a_lost_message_number_begins_all_pairs_anew() -> None:
     (lost, *_) = [line for line in lines if line.get("status") == "lost"]
     assert "message 9 came behind message 7" in lost["detail"]
     _, heard = frames(lines)
-    minutes = choose.heard(choose.expected(["A-B"], HOUR), heard)["interval_start"].dt.minute().to_list()
+    minutes = proof.heard(choose.expected(["A-B"], HOUR), heard)["interval_start"].dt.minute().to_list()
     assert sorted(minutes) == [0, 1, 3, 4, 5, 6]
 
 
@@ -212,7 +212,7 @@ def test_silence_between_consecutive_ids_needs_no_listener_and_no_rest() -> None
     """Three trades numbered one by one prove the minutes between them, whoever read them, and however."""
     lines = recorded("rec/1", [(at(9), deal(n, at(3 * n, 7))) for n in (1, 2, 3)], at(8), acknowledged=at(9))
     deals, heard = frames(lines)
-    built = trades.candles(deals, choose.heard(choose.expected(["A-B"], HOUR), heard), consecutive_ids=True)
+    built = trades.candles(deals, proof.heard(choose.expected(["A-B"], HOUR), heard), consecutive_ids=True)
     world = evidence()._replace(stream=built.filter("is_final").select(BRONZE.names))
     judged = choose.judge("test", ["A-B"], HOUR, world).verdicts.filter(pl.col("verdict") != "missing")
     assert dict(judged.select(pl.col("interval_start").dt.minute(), "verdict").iter_rows()) == {
@@ -228,11 +228,11 @@ def test_unproven_trades_still_say_that_somebody_traded() -> None:
     """A minute with a trade is never called empty, although its candle is not finished."""
     lines = recorded("rec/1", [(at(3, 30), deal(5, at(3, 30)))], at(4), acknowledged=at(3, 10))
     deals, heard = frames(lines)
-    built = trades.candles(deals, choose.heard(choose.expected(["A-B"], HOUR), heard), consecutive_ids=True)
+    built = trades.candles(deals, proof.heard(choose.expected(["A-B"], HOUR), heard), consecutive_ids=True)
     assert built["is_final"].to_list() == [False]
     read = evidence(answers=[answered(symbol="A-B", silence="no_trade", previous_close=99.0)])
     world = read._replace(
-        stream=built.filter("is_final").select(BRONZE.names), traded=choose.traded(built.select(BRONZE.names))
+        stream=built.filter("is_final").select(BRONZE.names), seen=choose.seen(built.select(BRONZE.names))
     )
     verdicts = dict(choose.judge("test", ["A-B"], HOUR, world).verdicts.select("interval_start", "verdict").iter_rows())
     assert verdicts[at(3)] == "missing"
