@@ -64,7 +64,7 @@ def _written_not_acknowledged(chance: random.Random) -> None:
             die()
         return written
 
-    _replace_in_os(write=dying)
+    replace_in_os(write=dying)
 
 
 def _torn(chance: random.Random) -> None:
@@ -77,7 +77,7 @@ def _torn(chance: random.Random) -> None:
             die()
         return write(file, data)
 
-    _replace_in_os(write=dying)
+    replace_in_os(write=dying)
 
 
 def _at_fsync(chance: random.Random, *, before: bool) -> None:
@@ -92,7 +92,7 @@ def _at_fsync(chance: random.Random, *, before: bool) -> None:
         if not left[0]:
             die()
 
-    _replace_in_os(fsync=dying)
+    replace_in_os(fsync=dying)
 
 
 def _while_recovering(chance: random.Random) -> None:
@@ -106,7 +106,7 @@ def _while_recovering(chance: random.Random) -> None:
         if point == "rename":
             _before(Path, "rename", 1)
         elif point == "fsync":
-            _replace_in_os(fsync=lambda _file: die())
+            replace_in_os(fsync=lambda _file: die())
         else:
             _before(bronze, "encode", 1)
         recover(spool)
@@ -114,7 +114,7 @@ def _while_recovering(chance: random.Random) -> None:
     setattr(Spool, "recover", dying)  # noqa: B010
 
 
-def _replace_in_os(**others: Any) -> None:
+def replace_in_os(**others: Any) -> None:
     """The spool works with these functions in the places of os's own."""
     setattr(stream.spool, "os", _Os(**others))  # noqa: B010
 
