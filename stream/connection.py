@@ -177,9 +177,10 @@ class Connection:
         while await minutes.next():
             if not await self._answers():
                 return _UNANSWERED
-            if lines := self.intake.alive(proven, minutes.over, self._clock.now()):
+            over = max(proven, self.intake.over(minutes.over))
+            if lines := self.intake.alive(proven, over, self._clock.now()):
                 self._write(lines)
-            proven = minutes.over
+            proven = over
         return CLOCK_WAS_SET
 
     async def _answers(self) -> bool:

@@ -16,12 +16,16 @@ import msgspec
 from stream import bronze
 from stream.clock import floor
 from stream.errors import MessageError
+from stream.minutes import GRACE
 from stream.wire import MINUTE, Candle, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade, TradeRules
 
 log = logging.getLogger(__name__)
 
 _LONG = 1 << 16
 """Characters of a rejected message that are searched for the pairs it may be about."""
+
+_SKEW = timedelta(minutes=5)
+"""A larger difference of clocks is not believed."""
 
 
 class Dialect(Protocol):
@@ -60,6 +64,16 @@ class Intake:
         self._heard: dict[str, datetime] = {}
         self._last_trade: dict[str, Trade] = {}
         self._sequence: int | None = None
+        self._lag: timedelta | None = None
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far our clock is before the exchange's, negative when behind; zero while it may be the line's delay.
+
+        Its minutes are not over when ours are: who claims to have heard one must go by its clock. More than
+        a few minutes is no clock: it is an old message.
+        """
+        return self._lag if self._lag is not None and GRACE <= abs(self._lag) < _SKEW else timedelta()
 
     def ask(self, natives: list[str], now: datetime) -> int:
         """The number of a request that subscribes to these pairs; whatever was known of them begins anew."""
@@ -111,6 +125,10 @@ class Intake:
             if since < minute + MINUTE
         )
 
+    def over(self, until: datetime) -> datetime:
+        """Until when minutes are over by the exchange's clock, if they are until `until` by ours."""
+        return until if self.ahead <= timedelta() else floor(until - self.ahead, MINUTE)
+
     def status(
         self,
         status: Literal["connected", "subscribed", "refused", "stale", "lost", "disconnected", "exchange"],
@@ -157,6 +175,8 @@ class Intake:
                 reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
                 return self.reject(message, now, reason)
             self._heard[record.native_symbol] = now
+            if record.event_ts is not None and (self._lag is None or now - record.event_ts < self._lag):
+                self._lag = now - record.event_ts
             self.candles += 1
             self.tally["candles"] += 1
             if isinstance(record, Candle):
@@ -213,7 +233,7 @@ class Intake:
                 recv_ts=now,
                 interval_start=minute,
                 interval_end=minute + MINUTE,
-                since=since,
+                since=since - min(self.ahead, timedelta()),
                 conn=self.name,
             )
         )

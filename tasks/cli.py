@@ -70,6 +70,8 @@ def simulate(
     late_finals: Annotated[float, typer.Option(help="Share of minutes whose last message is late.")] = 0.0,
     duplicates: Annotated[float, typer.Option(help="Share of messages that are sent twice.")] = 0.0,
     reordering: Annotated[float, typer.Option(help="Share of messages that change places with the next.")] = 0.0,
+    contradictions: Annotated[float, typer.Option(help="Share of minutes with two finals that differ.")] = 0.0,
+    stalls: Annotated[float, typer.Option(help="Share of minutes in which a subscription goes quiet.")] = 0.0,
     silent: Annotated[float, typer.Option(help="Share of extra minutes without trades, on random-walk pairs.")] = 0.0,
     rate_limits: Annotated[float, typer.Option(help="Share of REST requests that are told to wait.")] = 0.0,
     garbage: Annotated[float, typer.Option(help="Share of minutes with a message that is no message.")] = 0.0,
@@ -85,11 +87,16 @@ def simulate(
         late_finals=late_finals,
         duplicates=duplicates,
         reordering=reordering,
+        contradictions=contradictions,
+        stalls=stalls,
         silent=silent,
         rate_limits=rate_limits,
         garbage=garbage,
     )
-    asyncio.run(run(settings.load(), faults))
+    try:
+        asyncio.run(run(settings.load(), faults))
+    finally:
+        console.print(f"faults that struck: {dict(faults.struck)}")
 
 
 @app.command()

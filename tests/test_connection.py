@@ -20,8 +20,9 @@ from stream.clock import Clock, floor
 from stream.connection import Connection
 from stream.errors import SpoolFull
 from stream.exchanges import binance, gate, kraken
+from stream.intake import Intake
 from stream.wire import MINUTE, Exchange, Keepalive, Pong
-from tests.recording import Journal, acknowledge, connection, exchange_server, fast_clock, kline, like, payload
+from tests.recording import Journal, acknowledge, connection, exchange_server, fast_clock, kline, like, payload, read
 
 MOMENT = datetime(2026, 11, 22, 6, 59, tzinfo=UTC)
 
@@ -105,7 +106,7 @@ class _LastWord(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         if self.response is not None and data[0] & 0x0F == 0x9:
-            self.protocol.send_text(kline("BTCUSDT", MOMENT, 1.75).encode())
+            self.protocol.send_text(kline("BTCUSDT", MOMENT - timedelta(hours=1), 1.75).encode())
         super().data_received(data)
 
 
@@ -649,3 +650,19 @@ def test_the_minute_that_was_joined_in_its_middle_is_alive_from_then() -> None:
         assert floor(since, MINUTE) == datetime.fromisoformat(first["interval_start"]) < since
 
     record(go())
+
+
+@pytest.mark.parametrize(("skew", "until", "since"), [(90, -2, 0), (-90, 0, 90), (2, 0, 0), (86_400, 0, 0)])
+def test_a_clock_that_differs_from_the_exchanges_claims_no_minute_too_early(skew: int, until: int, since: int) -> None:
+    """Ahead of it, minutes are over later than ours; behind it, the subscription began later than we think."""
+    start = datetime(2026, 11, 22, 7, tzinfo=UTC)
+    intake = Intake(exchange=binance, symbols={"BTCUSDT": "BTC-USDT"}, name="test/1")
+    acknowledged, heard = start - MINUTE, start + timedelta(seconds=skew)
+    intake.ask(["BTCUSDT"], acknowledged)
+    intake.take(b'{"result":null,"id":1}', acknowledged)
+    intake.take(kline("BTCUSDT", start).encode(), heard)
+    assert intake.over(start) == start + until * MINUTE
+    (line,) = read(intake.alive(start, start + MINUTE, heard + MINUTE))
+    assert datetime.fromisoformat(line["since"]) == pytest.approx(
+        acknowledged + timedelta(seconds=since), abs=timedelta(seconds=0.01)
+    )

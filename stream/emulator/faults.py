@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from stream.emulator.bar import Bar
@@ -47,23 +48,31 @@ class Faults:
     """Per message: it is sent twice."""
     reordering: float = 0.0
     """Per message: the pair's next message overtakes it."""
+    contradictions: float = 0.0
+    """Per pair and minute, where candles are flagged: an earlier state is flagged as final too, just before it."""
+    stalls: float = 0.0
+    """Per pair and minute: its messages stop in mid-minute. Where nothing would tell, the connection goes with them."""
     silent: float = 0.0
     """Per minute of a walk: nobody trades, more often than they do not anyway."""
     rate_limits: float = 0.0
     """Per REST request: it is refused."""
     garbage: float = 0.0
     """Per pair and minute: an unreadable message."""
+    struck: Counter[str] = field(default_factory=Counter, init=False, compare=False)
+    """How often each has struck so far."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "seed" and not 0 <= value <= 1:
-                raise SettingsError(f"The fault {field.name} = {value} is a probability: write a number from 0 to 1.")
+        for name in (one.name for one in fields(self) if one.name not in ("seed", "struck")):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SettingsError(f"The fault {name} = {value} is a probability: write a number from 0 to 1.")
 
     def strikes(self, kind: str, *words: object) -> bool:
         """Whether this fault happens to the thing of that name."""
         probability: float = getattr(self, kind)
-        return probability > 0 and chance(self.seed, kind, *words) < probability
+        strikes = probability > 0 and chance(self.seed, kind, *words) < probability
+        self.struck[kind] += strikes
+        return strikes
 
     def draw(self, kind: str, *words: object) -> float:
         """How hard it strikes: a number in [0, 1)."""
@@ -76,15 +85,7 @@ def distort(faults: Faults, name: tuple[object, ...], planned: list[Emission], f
     Without a flag or a number nobody can tell that the last update is missing, and an exchange that lost it on a living
     connection would be lying: there it takes the connection along, before the minute is over.
     """
-    sent = list(planned)
-    if sent and faults.strikes("lost_finals", *name):
-        lost = sent.pop()
-        if finality != "flag":
-            sent.append(Emission(lost.sent, lost.sent, "cut") if finality == "none" else replace(lost, kind="loss"))
-    elif sent and faults.strikes("late_finals", *name):
-        draw = faults.draw("late_finals", *name)
-        late = 60 + (3 + 17 * draw if finality == "flag" else 0.2 + 2.3 * draw)
-        sent[-1] = replace(sent[-1], sent=late, stamped=late)
+    sent = _end(faults, name, planned, finality)
     for index in range(len(sent) - 1):
         following = sent[index + 1]
         if following.kind == "push" and faults.strikes("reordering", *name, index):
@@ -96,3 +97,31 @@ def distort(faults: Faults, name: tuple[object, ...], planned: list[Emission], f
         at = 60 * faults.draw("garbage", *name)
         sent.append(Emission(at, at, "garbage"))
     return sorted(sent, key=lambda emission: emission.sent)
+
+
+def _end(faults: Faults, name: tuple[object, ...], planned: list[Emission], finality: Finality) -> list[Emission]:
+    """What becomes of the end of the minute: at most one of these."""
+    sent = list(planned)
+    if sent and faults.strikes("stalls", *name):
+        return _stall(sent, 60 * faults.draw("stalls", *name), finality)
+    if sent and faults.strikes("lost_finals", *name):
+        lost = sent.pop()
+        if finality != "flag":
+            sent.append(Emission(lost.sent, lost.sent, "cut") if finality == "none" else replace(lost, kind="loss"))
+    elif sent and faults.strikes("late_finals", *name):
+        draw = faults.draw("late_finals", *name)
+        late = 60 + (3 + 17 * draw if finality == "flag" else 0.2 + 2.3 * draw)
+        sent[-1] = replace(sent[-1], sent=late, stamped=late)
+    elif finality == "flag" and len(sent) > 1 and faults.strikes("contradictions", *name):
+        final = sent[-1]
+        sent.insert(-1, replace(sent[-2], sent=final.sent - 0.01, stamped=final.stamped - 0.01, closing=True))
+    return sent
+
+
+def _stall(planned: list[Emission], since: float, finality: Finality) -> list[Emission]:
+    """The messages up to a moment; what shows that the others are missing, if anything does."""
+    sent = [one for one in planned if one.sent < since]
+    lost = planned[len(sent) :]
+    if finality == "numbered":
+        return sent + [replace(one, kind="loss") for one in lost]
+    return sent + [Emission(one.sent, one.sent, "cut") for one in lost[:1] if finality == "none"]

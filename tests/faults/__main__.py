@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import secrets
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def main() -> int:
 
 
 def _run(name: str, seed: int, effort: float) -> list[Outcome]:
+    logging.basicConfig(level=logging.CRITICAL)  # what goes wrong here was meant to
     suite = importlib.import_module(f"tests.faults.{name}")
     with tempfile.TemporaryDirectory(prefix=f"klines-faults-{name}-", ignore_cleanup_errors=True) as folder:
         found: list[Outcome] = []

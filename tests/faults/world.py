@@ -6,6 +6,7 @@ milliseconds; a SIGKILL ends a forked process as it ends any other.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import logging
@@ -139,14 +140,21 @@ def emulated(
     with (folder / "emulator.log").open("wb") as log:
         emulator = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: _listens(port), 30, f"the emulator: {folder / 'emulator.log'}")
+        wait_until(lambda: listens(port), 30, f"the emulator: {folder / 'emulator.log'}")
         yield world
     finally:
-        emulator.terminate()
+        emulator.send_signal(signal.SIGINT)
         emulator.wait(30)
 
 
-def _listens(port: int) -> bool:
+def struck(whole: World, kind: str) -> int:
+    """How often a fault of an emulator that has ended struck, in its own words."""
+    *_, last = (whole.folder / "emulator.log").read_text().rpartition("faults that struck: ")
+    return int(ast.literal_eval(last)[kind])
+
+
+def listens(port: int) -> bool:
+    """Somebody answers at that port of this machine."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -173,6 +181,7 @@ def start_recorder(world: World, prepare: Callable[[], None] = lambda: None, sec
 
     `prepare` runs in it before it begins, to break something. Returns its pid.
     """
+    found = world.write()
     pid = os.fork()
     if pid:
         return pid
@@ -183,7 +192,7 @@ def start_recorder(world: World, prepare: Callable[[], None] = lambda: None, sec
             logging.getLogger(chatty).setLevel(logging.ERROR)
         acknowledge(world.ledger)
         prepare()
-        code = 0 if asyncio.run(_record(world.write(), seconds)) else 3
+        code = 0 if asyncio.run(_record(found, seconds)) else 3
     except BaseException:  # noqa: BLE001  # a child must never go on as its parent
         with world.log.open("a") as log:
             traceback.print_exc(file=log)
@@ -265,8 +274,11 @@ def whole_hours(world: World) -> list[datetime]:
     return [first + n * HOUR for n in range((last - first) // HOUR)]
 
 
-def judged(world: World, hours: list[datetime]) -> Silver:
-    """Runs these hours as the tasks do, up to silver, and holds them against the truth. Starts threads."""
+def judged(world: World, hours: list[datetime], *, again: bool = False) -> Silver:
+    """Runs these hours as the tasks do, up to silver, and holds them against the truth. Starts threads.
+
+    `again`: REST is asked once more about what is missing, as `Hourly` does.
+    """
     from stream.any_rest import open_any
     from stream.lake import open_lake
     from tasks import evidence, rest_hour, silver_hour, stream_hour
@@ -279,7 +291,7 @@ def judged(world: World, hours: list[datetime]) -> Silver:
         with open_any(exchange, found.exchanges[exchange].rest_url, found.clock) as client:
             for hour in hours:
                 stream_hour.make(lake, exchange, symbols, hour)
-                rest_hour.make(lake, exchange, symbols, hour, client.candles, found.clock)
+                rest_hour.make(lake, exchange, symbols, hour, client.candles, found.clock, again=again)
                 silver_hour.make(lake, exchange, symbols, hour, keep_empty=True)
     pairs = [(exchange, symbol) for exchange, symbols in world.pairs.items() for symbol in symbols]
     return truth.compare(lake, pairs, hours, seed=world.seed, silent=world.silent)
