@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,14 +153,7 @@ def run(seed: int, effort: float, folder: Path) -> Iterator[Outcome]:
         for number, (name, prepare) in enumerate(_POINTS.items()):
             worlds.append(_at_point(whole.inside(f"point-{number}"), seed, name, prepare, kills))
         worlds.append(_at_random(whole.inside("random"), seed, 2 * kills))
-        hours = world.whole_hours(whole)
-        while not hours:
-            time.sleep(1)
-            hours = world.whole_hours(whole)
-        for one, outcome in worlds:
-            outcome.acknowledged, outcome.lost = world.lost(one)
-            outcome.add(world.judged(one, hours))
-            yield outcome
+        yield from world.settled(whole, worlds)
 
 
 def _at_point(

@@ -116,12 +116,7 @@ def run(seed: int, effort: float, folder: Path) -> Iterator[Outcome]:
             _filled(whole.inside(f"disk-{number}", flush=20), seed, name, prepare, incidents)
             for number, (name, prepare) in enumerate(_KINDS.items())
         ]
-        world.wait_until(lambda: world.whole_hours(whole), 60, "an hour to be over")
-        hours = world.whole_hours(whole)
-        for here, outcome in found:
-            outcome.acknowledged, outcome.lost = world.lost(here)
-            outcome.add(world.judged(here, hours))
-            yield outcome
+        yield from world.settled(whole, found)
 
 
 def _filled(

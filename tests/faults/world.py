@@ -29,6 +29,7 @@ from stream import settings
 from stream.clock import HOUR, hour_of
 from stream.recorder import Recorder
 from stream.spool import Spool
+from tests.faults.outcome import Outcome
 from tests.truth import Silver
 
 START = datetime(2025, 11, 12, 0, 30, tzinfo=UTC)
@@ -295,3 +296,13 @@ def judged(world: World, hours: list[datetime], *, again: bool = False) -> Silve
                 silver_hour.make(lake, exchange, symbols, hour, keep_empty=True)
     pairs = [(exchange, symbol) for exchange, symbols in world.pairs.items() for symbol in symbols]
     return truth.compare(lake, pairs, hours, seed=world.seed, silent=world.silent)
+
+
+def settled(whole: World, found: list[tuple[World, Outcome]]) -> Iterator[Outcome]:
+    """The outcomes, once an hour is over: what was lost, and what silver makes of the hours. Starts threads."""
+    wait_until(lambda: whole_hours(whole), 120, "an hour to be over")
+    hours = whole_hours(whole)
+    for here, outcome in found:
+        outcome.acknowledged, outcome.lost = lost(here)
+        outcome.add(judged(here, hours))
+        yield outcome
