@@ -17,6 +17,8 @@ import duckdb
 import luigi.configuration
 import typer
 from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from stream import settings
 from stream.clock import hour_of
@@ -32,13 +34,31 @@ app = typer.Typer(
 )
 warehouse_app = typer.Typer(no_args_is_help=True, help="Postgres.")
 app.add_typer(warehouse_app, name="warehouse")
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def command_line() -> TyperGroup:
+    """All commands. Their help texts are shown as they are written.
+
+    Typer takes them for Rich's markup, in which a word in square brackets, such as [clock], is a style, and vanishes.
+    """
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    commands = [root, *root.commands.values()]
+    for command in commands:
+        if isinstance(command, TyperGroup) and command is not root:
+            commands += command.commands.values()
+        command.help = escape(command.help or "")
+        for option in command.params:
+            if isinstance(option, TyperOption | TyperArgument) and option.help:
+                option.help = escape(option.help)
+    return root
 
 
 def main() -> None:
     """The console script: our errors are one sentence and exit code 1, never a traceback."""
     try:
-        app()
+        command_line()()
     except KlinesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)

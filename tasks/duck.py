@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -48,6 +49,13 @@ def read_answers(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> pa
     """The REST lines of these JSONL files: columns of sql/duckdb/read_answers.sql, sorted."""
     values = {"files": [str(file) for file in files]}
     return connection.execute(sql.load("duckdb/read_answers"), values).to_arrow_table()
+
+
+def bars_rule() -> str:
+    """A digest of how `bars` makes bars: another one, and the published ones are to be made anew."""
+    text = sql.load("duckdb/roll_up_bars")
+    statement = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return hashlib.blake2b(f"{BARS}\n{statement}".encode(), digest_size=6).hexdigest()
 
 
 def bars(connection: duckdb.DuckDBPyConnection, candles: pa.Table) -> dict[str, pa.Table]:

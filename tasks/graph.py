@@ -264,4 +264,5 @@ class Hourly(KlinesTask):
             publish_hour.ask_again(context, window)
             self._asked_again = True
         yield [GoldHour(hour=hour.replace(tzinfo=None)) for hour in window]
+        publish_hour.mend_bars(context)
         self._done = True

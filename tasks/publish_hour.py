@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -11,6 +12,9 @@ from tasks import duck, evidence, parquet, rest_hour, silver_hour, warehouse
 from tasks.context import Context
 
 Pair = tuple[str, str]
+
+_MENDED_AT_ONCE = 100
+"""Hours. A second or two each for hundreds of pairs: the live hour does not wait long."""
 
 
 def pairs_of(context: Context, hour: datetime) -> list[Pair]:
@@ -53,18 +57,24 @@ def publish(context: Context, hour: datetime) -> str:
 
 
 def has_bars(context: Context, hour: datetime) -> bool:
-    """The bars were made from what is published."""
+    """The bars were made from what is published, by today's rule."""
+    rule = duck.bars_rule()
     with warehouse.connect(context.settings.warehouse) as postgres:
-        return all(content == bars for content, bars in postgres.hashes(hour).values())
+        return all(bars == f"{rule}:{content}" for content, bars in postgres.hashes(hour).values())
 
 
 def publish_bars(context: Context, hour: datetime) -> None:
-    """Rolls the hour up from silver and replaces its bars."""
-    candles, ledger = silver_hour.read(context.lake, hour, pairs_of(context, hour))
-    with duck.open_memory() as connection:
-        bars = duck.bars(connection, candles)
+    """Rolls the published hour up and replaces its bars."""
+    with duck.open_memory() as connection, warehouse.connect(context.settings.warehouse) as postgres:
+        postgres.publish_bars(hour, functools.partial(duck.bars, connection), duck.bars_rule())
+
+
+def mend_bars(context: Context) -> None:
+    """Makes bars anew that were made by another rule than today's, however old: some hours a run, the latest first."""
     with warehouse.connect(context.settings.warehouse) as postgres:
-        postgres.publish_bars(hour, bars, {(one.exchange, one.symbol): one.content_hash for one in ledger})
+        stale = postgres.stale_bars(duck.bars_rule(), _MENDED_AT_ONCE)
+    for hour in stale:
+        publish_bars(context, hour)
 
 
 def ask_again(context: Context, window: Sequence[datetime]) -> None:

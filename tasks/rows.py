@@ -27,10 +27,15 @@ def fit(table: pa.Table, schema: pa.Schema, hour: datetime, pairs: set[tuple[str
     found = summary(fitted)
     if found["candles"] and not hour <= found["first"] <= found["last"] < hour + timedelta(hours=1):
         raise WarehouseError(f"There are other hours in {subject}: {found}. Nothing was published.")
-    strangers = {tuple(row.values()) for row in _pairs(fitted).to_pylist()} - pairs
+    strangers = pairs_of(fitted) - pairs
     if strangers:
         raise WarehouseError(f"There are pairs in {subject} that the ledger does not know: {sorted(strangers)}.")
     return fitted
+
+
+def pairs_of(table: pa.Table) -> set[tuple[str, str]]:
+    """(exchange, symbol) of all rows."""
+    return {(row["exchange"], row["symbol"]) for row in _pairs(table).to_pylist()}
 
 
 def summary(table: pa.Table) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stream.settings import Settings
 from tasks import warehouse
@@ -64,7 +65,7 @@ def verdict_table(rows: list[PairHour]) -> Table:
         table.add_column(column, justify="right")
     for _, group in groupby(rows, key=lambda row: row.hour):
         for row in group:
-            missing = f"[red]{row.missing}[/red]" if row.missing else "0"
+            missing = Text(str(row.missing), style="red" if row.missing else "")
             counts = (str(number) for number in (row.expected, row.stream, row.rest, row.empty))
             table.add_row(row.exchange, row.symbol, row.hour[:13], *counts, missing)
         table.add_section()

@@ -114,26 +114,26 @@ class Warehouse:
             return "attached"
 
     @_spoken
-    def publish_bars(self, hour: datetime, bars: Mapping[str, pa.Table], hashes: Mapping[tuple[str, str], str]) -> bool:
-        """Make the larger candles of these pairs' hour, by length (`5m`, ...). `hashes`: each pair's content_hash that
-        they were made from. False, and nothing done, when the hour was published with other content meanwhile."""
+    def publish_bars(self, hour: datetime, roll_up: Callable[[pa.Table], Mapping[str, pa.Table]], rule: str) -> None:
+        """Make the hour's larger candles anew, from the candles that are published for it, in one transaction.
+
+        `roll_up`: candles (schema SILVER) → bars by length (`5m`, ...), in the columns of gold.ohlcv_*; `rule`: a name
+        for how it does that.
+        """
         hour = hour.astimezone(UTC)
-        fitted = {length: rows.fit(table, rows.BARS, hour, set(hashes)) for length, table in bars.items()}
-        pairs = msgspec.json.encode(
-            [
-                {"exchange": exchange, "symbol": symbol, "content_hash": digest}
-                for (exchange, symbol), digest in hashes.items()
-            ]
-        ).decode()
-        with self._lock(_number(hour)), self._connection.transaction() as transaction:
-            if self._execute("claim_bars", hour=hour, hashes=pairs).rowcount != len(hashes):
-                raise psycopg.Rollback(transaction)
-            for length, table in fitted.items():
+        with self._lock(_number(hour)), self._connection.transaction():
+            candles = self._candles(hour)
+            pairs = rows.pairs_of(candles)
+            for length, table in roll_up(candles).items():
                 name = Identifier("gold", f"ohlcv_{length}")
-                self._execute("delete_bars", bars=name, hashes=pairs, start=hour, end=hour + HOUR)
-                self._copy("copy_bars", table, bars=name)
-            return True
-        return False
+                self._execute("delete_bars", bars=name, start=hour, end=hour + HOUR)
+                self._copy("copy_bars", rows.fit(table, rows.BARS, hour, pairs), bars=name)
+            self._execute("mark_bars", hour=hour, rule=rule)
+
+    @_spoken
+    def stale_bars(self, rule: str, hours: int) -> list[datetime]:
+        """The latest hours, at most so many, whose larger candles were made by another rule than this one."""
+        return [row["hour"] for row in self._execute("find_stale_bars", rule=rule, hours=hours).fetchall()]
 
     @_spoken
     def ledger(self, since: datetime, until: datetime) -> list[Completeness]:
@@ -153,9 +153,14 @@ class Warehouse:
 
     @_spoken
     def hashes(self, hour: datetime) -> dict[tuple[str, str], tuple[str, str | None]]:
-        """(exchange, symbol) → the published content_hash, and the one that the larger candles were made from."""
+        """(exchange, symbol) → the published content_hash, and `rule:content_hash` of what the larger candles are."""
         found = self._execute("read_hashes", hour=hour).fetchall()
         return {(row["exchange"], row["symbol"]): (row["content_hash"], row["bars_hash"]) for row in found}
+
+    def _candles(self, hour: datetime) -> pa.Table:
+        columns = SQL(", ").join(map(Identifier, schemas.SILVER.names))
+        found = self._execute("read_candles", columns=columns, start=hour, end=hour + HOUR).fetchall()
+        return pa.Table.from_pylist(found, schema=schemas.SILVER)
 
     def _is_attached(self, hour: datetime) -> bool:
         return bool(self._execute("find_partition", partition=f"silver.{_name(hour)}").fetchall()[0]["attached"])

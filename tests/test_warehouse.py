@@ -242,7 +242,7 @@ def test_an_hour_without_candles(house: warehouse.Warehouse, warehouse_settings:
 def test_a_pair_that_is_gone(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
     """A pair that the new ledger does not have leaves nothing behind, and the others' bars stay."""
     house.publish(HOUR, candles(), ledger())
-    assert house.publish_bars(HOUR, {"1h": bars()}, dict.fromkeys(PAIRS, "a"))
+    house.publish_bars(HOUR, lambda _: {"1h": bars()}, "rule")
     assert house.publish(HOUR, candles(pairs=PAIRS[:1]), ledger(pairs=PAIRS[:1])) == "swapped"
     assert list(house.hashes(HOUR)) == PAIRS[:1]
     assert query(warehouse_settings, "SELECT exchange, symbol FROM gold.ohlcv_1h") == PAIRS[:1]
@@ -251,15 +251,36 @@ def test_a_pair_that_is_gone(house: warehouse.Warehouse, warehouse_settings: War
 def test_bars_belong_to_the_content_that_they_were_made_from(
     house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
 ) -> None:
-    """Bars of content that is no longer published are refused whole; others replace their predecessors."""
-    house.publish(HOUR, candles(), ledger())
-    assert not house.publish_bars(HOUR, {"1h": bars()}, {PAIRS[0]: "a", PAIRS[1]: "b"})
+    """They are made from what is published, replace their predecessors, and are known to be old when that changes."""
+    house.publish(HOUR, candles(price=0.1 + 0.2), ledger())
     assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("a", None))
     for price in (1.5, 2.5):
-        assert house.publish_bars(HOUR, {"1h": bars(price=price), "5m": bars()}, dict.fromkeys(PAIRS, "a"))
+
+        def roll_up(given: pa.Table, price: float = price) -> dict[str, pa.Table]:
+            assert given == candles(price=0.1 + 0.2)
+            return {"1h": bars(price=price), "5m": bars()}
+
+        house.publish_bars(HOUR, roll_up, "rule")
         assert query(warehouse_settings, "SELECT close FROM gold.ohlcv_1h") == [(price,)] * 2
+    assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("a", "rule:a"))
     house.publish(HOUR, candles(price=3.5), ledger("b"))
-    assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("b", "a"))
+    assert house.hashes(HOUR) == dict.fromkeys(PAIRS, ("b", "rule:a"))
+
+
+def test_bars_of_another_rule_are_found_the_latest_first(
+    house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
+) -> None:
+    """Hours whose bars are of no rule, from before there was one, too; not those that wait for their first bars."""
+    hours = [HOUR + timedelta(hours=n) for n in range(4)]
+    for hour in hours:
+        house.publish(hour, candles(hour), ledger(hour=hour))
+    for hour in hours[:3]:
+        house.publish_bars(hour, lambda _: {}, "old")
+    with psycopg.connect(warehouse_settings.dsn) as connection:
+        connection.execute("UPDATE gold.completeness_hourly SET bars_hash = content_hash WHERE hour = %s", [hours[0]])
+    assert house.stale_bars("old", 10) == hours[:1]
+    assert house.stale_bars("new", 10) == [hours[2], hours[1], hours[0]]
+    assert house.stale_bars("new", 2) == [hours[2], hours[1]]
 
 
 def test_a_reader_sees_whole_versions_only(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:

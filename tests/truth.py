@@ -18,6 +18,7 @@ from stream.lake import Lake
 from tasks import parquet
 
 _EXACT = ("open", "high", "low", "close", "volume")
+_MAY_LACK = ("quote_volume", "trade_count", "vwap")
 
 
 @dataclass
@@ -70,6 +71,37 @@ def _compare_hour(
         found.unfinished += early
         found.wrong += not early
         found.notes.append(f"{exchange} {symbol} {row['interval_start']:%Y-%m-%d %H:%M} ({row['source']}): {fault}")
+
+
+def bar_difference(row: dict[str, Any], market: Market, minutes: Iterable[dict[str, Any]]) -> str | None:
+    """What is wrong with a larger candle of gold, None when it is what was traded in the minutes of silver behind it.
+
+    A value may be unknown, but then some traded minute of silver must lack it.
+    """
+    silver = list(minutes)
+    bars = [market.bar(row["symbol"], one["interval_start"]) for one in silver]
+    truth = [bar for bar in bars if bar is not None]
+    volume, spent = sum(bar.volume for bar in truth), sum(bar.volume * bar.vwap for bar in truth)
+    expected: dict[str, Any] = {
+        "open": truth[0].open,
+        "high": max(bar.high for bar in truth),
+        "low": min(bar.low for bar in truth),
+        "close": truth[-1].close,
+        "minutes": len(truth),
+        "volume": volume,
+        "quote_volume": sum(bar.quote_volume for bar in truth),
+        "trade_count": sum(bar.trade_count for bar in truth),
+        "vwap": spent / volume if volume else None,
+    }
+    for name, value in expected.items():
+        lacks = any(one[name] is None and one["volume"] > 0 for one in silver) if name in _MAY_LACK else False
+        exact = None if lacks or value is None else float(value)
+        silent = name == "trade_count" and not volume and row[name] is None  # who sends no count says so by null
+        if row[name] != (exact if exact is None else pytest.approx(exact, rel=1e-5)) and not silent:
+            return f"{name} {row[name]} instead of {exact}"
+    if row["vwap"] is not None and not row["low"] <= row["vwap"] <= row["high"]:
+        return f"vwap {row['vwap']} outside of {row['low']} to {row['high']}"
+    return None
 
 
 def difference(row: dict[str, Any], truth: Bar) -> str | None:

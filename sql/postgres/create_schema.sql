@@ -81,7 +81,7 @@ COMMENT ON COLUMN gold.completeness_hourly.missing_minutes IS 'The missing minut
 COMMENT ON COLUMN gold.completeness_hourly.causes IS 'Why each of missing_minutes is missing, in the same order';
 COMMENT ON COLUMN gold.completeness_hourly.content_hash IS 'Digest of the published content; equal digests, equal content';
 COMMENT ON COLUMN gold.completeness_hourly.bars_hash IS
-    'The content_hash from which the larger candles were last made; they are up to date where it equals content_hash';
+    'By which rule, and from which content_hash, the larger candles were last made: rule:content_hash';
 COMMENT ON COLUMN gold.completeness_hourly.published_at IS 'When this content became visible';
 
 CREATE TABLE IF NOT EXISTS gold.ohlcv_5m (
