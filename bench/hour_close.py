@@ -25,8 +25,10 @@ from rich.table import Table
 
 from bench import market, naive
 from bench.process import CHECKOUT, MEGABYTE, Measured, environment, free_port, measure
-from stream import layout, settings
-from tasks import embedded, warehouse
+from stream import settings
+from stream.lake import layout
+from tasks import warehouse
+from tasks.warehouse import embedded
 
 HOUR = datetime(2026, 1, 15, 10, tzinfo=UTC)
 SAMPLE = 10

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from stream import bronze, layout
+from stream import bronze
 from stream.exchanges import binance
+from stream.lake import layout
 from stream.wire import EPOCH, MINUTE, Candle
 
 UPDATES_A_MINUTE = 60

@@ -30,7 +30,9 @@ def open_any(exchange: str, rest_url: str, clock: Clock) -> Iterator[Rest]:
         with open_rest(EXCHANGES[exchange], rest_url, clock) as client:
             yield client
     else:
-        from stream.ccxt_rest import open_ccxt  # who has no exchange of the long tail need not load ccxt, nor have it
+        from stream.long_tail.rest import (
+            open_ccxt,  # who has no exchange of the long tail need not load ccxt, nor have it
+        )
 
         with open_ccxt(exchange, rest_url, clock) as client:
             yield client

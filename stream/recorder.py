@@ -14,11 +14,11 @@ from typing import Any
 
 from stream.backoff import delays
 from stream.clock import HOUR, floor, hour_of
-from stream.connection import Connection
 from stream.errors import SettingsError, SpoolError
 from stream.exchanges import EXCHANGES
-from stream.feed import Feed
 from stream.lake import Lake, open_lake
+from stream.live.connection import Connection
+from stream.live.feed import Feed
 from stream.roster import call_roll
 from stream.settings import Settings
 from stream.spool import Spool
@@ -125,7 +125,9 @@ class Recorder:
 
     def _long_tail(self, name: str, roll: dict[str, str]) -> list[Feed]:
         """The feeds of an exchange that ccxt reads."""
-        from stream import ccxt_feed  # who has no exchange of the long tail need not load ccxt, nor have it
+        from stream.long_tail import (
+            feed as ccxt_feed,  # who has no exchange of the long tail need not load ccxt, nor have it
+        )
 
         tail = ccxt_feed.LongTail(name, self._settings.exchanges[name], self._clock)
         if not tail.streams():

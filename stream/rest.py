@@ -7,22 +7,20 @@ does not answer at all is left alone for the rest of the run: the next pair woul
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
-import stamina
 
+from stream.backoff import attempts
 from stream.clock import Clock
 from stream.errors import MessageError, RestError, UnknownPair
 from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Response
 
-_ATTEMPTS = 4
 _LONGEST_WAIT = 60.0
 """Seconds of the clock. An exchange that asks for more (a ban) is left alone for this run."""
-stamina.instrumentation.set_on_retry_hooks([])  # one line per incident, ours, not one per attempt
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 
 
@@ -32,20 +30,6 @@ class _Again(RestError):
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
-
-
-def attempts(on: Callable[[Exception], bool | float], clock: Clock) -> Iterator[stamina.Attempt]:
-    """Tries, for as long as `on` says that the error may pass (or how many wall seconds to wait), and not too often."""
-    return iter(
-        stamina.retry_context(
-            on=on,
-            attempts=_ATTEMPTS,
-            timeout=None,
-            wait_initial=clock.wall_seconds(1.0),
-            wait_max=clock.wall_seconds(20.0),
-            wait_jitter=clock.wall_seconds(1.0),
-        )
-    )
 
 
 @contextmanager

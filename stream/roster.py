@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from stream import ccxt_pairs
 from stream.any_rest import open_any
 from stream.clock import Clock
 from stream.exchanges import EXCHANGES
+from stream.long_tail import dialect
 from stream.wire import Instrument
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ async def call_roll(exchange: str, symbols: tuple[str, ...], rest_url: str, cloc
         log.warning("%s: its list of pairs could not be read, all configured pairs are tried: %s", exchange, reason)
         listed = []
     if not listed:
-        spell = EXCHANGES[exchange].native_symbol if exchange in EXCHANGES else ccxt_pairs.native_symbol
+        spell = EXCHANGES[exchange].native_symbol if exchange in EXCHANGES else dialect.native_symbol
         return {spell(symbol): symbol for symbol in symbols}
     return _chosen(exchange, symbols, {one.symbol: one for one in listed})
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-from stream import ccxt_pairs, exchanges
+from stream import exchanges
 from stream.clock import Clock
 from stream.errors import SettingsError
 
@@ -268,12 +268,12 @@ def _pairs(values: dict[str, str], file: Path) -> dict[str, tuple[str, ...]]:
 
 def _check_long_tail(exchange: str, file: Path) -> None:
     """ccxt is asked only about an exchange that has no module; that it is there costs a look at its folder."""
-    known, modules = ccxt_pairs.known(), list(exchanges.EXCHANGES)
+    known, modules = exchanges.known_to_ccxt(), list(exchanges.EXCHANGES)
     unknown = f"{file}: [pairs] names the exchange {exchange!r}, which there is no module for."
     if known is None:
         raise SettingsError(
             f"{unknown}{_nearest(exchange, modules)} The library ccxt knows about a hundred more, but is not "
-            f"installed: {ccxt_pairs.INSTALL}"
+            "installed: pip install 'kline-lakehouse[ccxt]'"
         )
     if exchange not in known:
         raise SettingsError(f"{unknown}{_nearest(exchange, modules, sorted(known))} ccxt does not know it either.")

@@ -17,10 +17,9 @@ from typing import Literal
 import msgspec
 import pyarrow
 
-from stream import layout
 from stream.backoff import delays
 from stream.clock import Clock, hour_of
-from stream.lake import Lake, in_parallel
+from stream.lake import Lake, in_parallel, layout
 from stream.spool import Spool
 from stream.wire import from_milliseconds
 

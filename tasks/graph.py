@@ -15,10 +15,11 @@ from typing import Any
 
 import luigi
 
-from stream import layout
 from stream.errors import KlinesError, LakeError, SettingsError, WarehouseError
-from tasks import hours, publish_hour, rest_hour, silver_hour, stream_hour
-from tasks.context import Context
+from stream.lake import layout
+from tasks import hours
+from tasks.hour import publish_hour, rest_hour, silver_hour, stream_hour
+from tasks.hour.context import Context
 
 _THIS_RUN = uuid.uuid4().hex[:10]
 
@@ -113,7 +114,7 @@ class BronzeStream(ExchangeHourTask):
         return LakeTarget(layout.bronze_key(str(self.exchange), self.utc, "stream"))
 
     def run(self) -> None:
-        """See tasks/stream_hour.py."""
+        """See tasks/hour/stream_hour.py."""
         context = Context.load()
         hours.check_over(self.utc, context.settings)
         rejected = stream_hour.make(context.lake, str(self.exchange), self.symbols(context), self.utc)
@@ -141,7 +142,7 @@ class BronzeRest(ExchangeHourTask):
         return LakeTarget(layout.bronze_key(str(self.exchange), self.utc, "rest"))
 
     def run(self) -> None:
-        """See tasks/rest_hour.py."""
+        """See tasks/hour/rest_hour.py."""
         context = Context.load()
         with context.rest(str(self.exchange)) as client:
             failures = rest_hour.make(
@@ -194,7 +195,7 @@ class SilverPair(ExchangeHourTask):
         return [LakeTarget(layout.silver_key(str(self.exchange), symbol, self.utc)) for symbol in self.batch]
 
     def run(self) -> None:
-        """See tasks/silver_hour.py."""
+        """See tasks/hour/silver_hour.py."""
         context = Context.load()
         keep_empty = context.settings.hours.empty_minutes == "flat"
         silver_hour.make(context.lake, str(self.exchange), self.batch, self.utc, keep_empty=keep_empty)
@@ -219,7 +220,7 @@ class SilverHour(HourTask):
         return []
 
     def run(self) -> None:
-        """See tasks/publish_hour.py."""
+        """See tasks/hour/publish_hour.py."""
         self.say(publish_hour.publish(Context.load(), self.utc))
 
 
@@ -239,7 +240,7 @@ class GoldHour(HourTask):
         return []
 
     def run(self) -> None:
-        """See tasks/publish_hour.py."""
+        """See tasks/hour/publish_hour.py."""
         publish_hour.publish_bars(Context.load(), self.utc)
 
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import ccxt
 from aiohttp import WSMsgType
 
-from stream.ccxt_feed import CcxtConnection, LongTail
-from stream.ccxt_trust import Trust
 from stream.clock import Clock
+from stream.long_tail.feed import CcxtConnection, LongTail
+from stream.long_tail.trust import Trust
 from tests.recording import Journal
 
 

@@ -21,7 +21,8 @@ from stream.settings import WarehouseSettings
 with warnings.catch_warnings():
     # Luigi, at import, asks for a luigi.cfg that says whether its range tasks are loaded.
     warnings.filterwarnings("ignore", "\\s*Autoloading range tasks", DeprecationWarning)
-    from tasks import embedded, warehouse
+    from tasks import warehouse
+    from tasks.warehouse import embedded
 
 _TEMPLATE = f"klines_template_{os.getpid()}"
 _numbers = itertools.count(1)

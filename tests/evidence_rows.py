@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from tasks.choose import Evidence, seen
-from tasks.schemas import BRONZE, SESSIONS
+from tasks.rules.choose import Evidence, seen
+from tasks.rules.schemas import BRONZE, SESSIONS
 
 HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -87,7 +87,7 @@ def evidence(
     answers: Iterable[dict[str, Any]] = (),
 ) -> Evidence:
     """All of it, with `finished` and `seen` applied to the stream as the pipeline does."""
-    from tasks.choose import finished
+    from tasks.rules.choose import finished
 
     candles, heard = bronze(stream), sessions(lines)
     return Evidence(

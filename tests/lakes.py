@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from stream import bronze, layout
-from stream.lake import Lake
+from stream import bronze
+from stream.lake import Lake, layout
 from stream.wire import MINUTE, Candle
 
 

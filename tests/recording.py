@@ -21,9 +21,9 @@ from websockets.http11 import Request, Response
 
 from stream import settings
 from stream.clock import Clock
-from stream.connection import Connection
 from stream.errors import LakeError
 from stream.lake.folder import FolderLake
+from stream.live.connection import Connection
 from stream.wire import Exchange, Record
 
 PAYLOADS = Path(__file__).parent / "payloads"

@@ -1,4 +1,4 @@
-"""Choose, fill and judge in plain Python, from docs/design.md: what tasks/choose.py is held against. Rows are dicts."""
+"""Choose, fill and judge in plain Python, from docs/design.md: what choose.py is held against. Rows are dicts."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ _VALUES = ("conn", "close", "open", "high", "low", "volume", "quote_volume", "vw
 
 
 class Pair(NamedTuple):
-    """One pair's evidence of an hour, in any order; rows have the columns of tasks/schemas.py."""
+    """One pair's evidence of an hour, in any order; rows have the columns of tasks/rules/schemas.py."""
 
     stream: list[Row]
     lines: list[Row]

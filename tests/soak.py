@@ -98,7 +98,7 @@ def soaked(tmp_path: Path, warehouse_settings: WarehouseSettings) -> Iterator[Re
     pairs = [(exchange, symbol) for exchange in EXCHANGES for symbol in PAIRS]
     day = Rehearsal(environment, open_lake(found.lake), warehouse_settings.dsn, pairs)
     with ExitStack() as stack:
-        klines = (sys.executable, "-m", "tasks.cli")
+        klines = (sys.executable, "-m", "tasks.commands.cli")
         emulator = stack.enter_context(process(environment, tmp_path / "emulator.log", *klines, "simulate", *options))
         recorder = stack.enter_context(process(environment, tmp_path / "recorder.log", *klines, "record"))
         for n in range(HOURS):

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from stream import settings
 from stream.settings import WarehouseSettings
-from tasks import duck, publish_hour, schemas, warehouse
-from tasks.completeness import Completeness
-from tasks.context import Context
+from tasks import warehouse
+from tasks.hour import publish_hour
+from tasks.hour.context import Context
+from tasks.rules import schemas
+from tasks.rules.completeness import Completeness
+from tasks.tables import duck
 
 HOUR = datetime(2025, 11, 10, 15, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import bronze, layout, settings
+from stream import bronze, settings
 from stream.clock import Clock, floor, hour_of
 from stream.errors import SettingsError
+from stream.lake import layout
 from stream.wire import MINUTE, Candle
 
 HOUR = datetime(2025, 11, 10, 7, tzinfo=UTC)

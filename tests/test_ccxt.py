@@ -19,9 +19,7 @@ from typing import Any
 import ccxt
 import pytest
 
-from stream import ccxt_pairs, exchanges, layout, settings
-from stream.ccxt_feed import LongTail
-from stream.ccxt_rest import CcxtRest, open_ccxt
+from stream import exchanges, settings
 from stream.clock import Clock
 from stream.emulator.bar import Bar
 from stream.emulator.faults import Faults
@@ -30,10 +28,16 @@ from stream.emulator.server import Emulator
 from stream.emulator.trades import trades
 from stream.emulator.venues import VENUES
 from stream.errors import RestError, SettingsError, SpoolFull, UnknownPair
+from stream.exchanges import known_to_ccxt
+from stream.lake import layout
+from stream.long_tail import dialect
+from stream.long_tail.feed import LongTail
+from stream.long_tail.rest import CcxtRest, open_ccxt
 from stream.recorder import Recorder
 from stream.wire import MINUTE, Fetched, from_milliseconds, milliseconds
-from tasks import parquet, rest_hour, silver_hour, stream_hour
-from tasks.context import Context
+from tasks.hour import rest_hour, silver_hour, stream_hour
+from tasks.hour.context import Context
+from tasks.tables import parquet
 from tests.ccxt_doubles import connected
 from tests.emulated import END, FIRST, PAIRS, configure
 from tests.recording import Journal, fast_clock, read, read_lake
@@ -192,7 +196,7 @@ def test_ccxt_knows_every_emulated_exchange() -> None:
 
 def ccxt_ids() -> frozenset[str]:
     """What can be had without loading it, and is the same."""
-    found = ccxt_pairs.known()
+    found = known_to_ccxt()
     assert found == frozenset(ccxt.exchanges)
     return found
 
@@ -619,26 +623,26 @@ def test_an_exchange_that_ccxt_does_not_stream(tmp_path: Path, caplog: pytest.Lo
 def test_addresses_are_replaced_and_paths_kept() -> None:
     """Of every kind, however deep; a kind without an address of ours keeps its own."""
     urls = {"api": {"rest": "https://{hostname}/v2", "ws": ["wss://a:443/ws?x=1"]}, "www": "https://b", "n": None}
-    assert ccxt_pairs.redirected(urls, "http://me:1/p", "ws://me:2") == {
+    assert dialect.redirected(urls, "http://me:1/p", "ws://me:2") == {
         "api": {"rest": "http://me:1/p/v2", "ws": ["ws://me:2/ws?x=1"]},
         "www": "http://me:1/p",
         "n": None,
     }
-    assert ccxt_pairs.redirected("https://b/c", "", "ws://me") == "https://b/c"
+    assert dialect.redirected("https://b/c", "", "ws://me") == "https://b/c"
 
 
 def test_where_ccxt_keeps_its_candles() -> None:
     """Under the timeframe, under the only other word, or right under the pair; nowhere else."""
     rows = [row(0)]
     for kept in ({"1m": rows, "5m": []}, {"unknown": rows}, rows):
-        assert ccxt_pairs.cached({"BTC/USDT": kept}, "BTC/USDT") == rows
-    assert ccxt_pairs.cached({"BTC/USDT": {"5m": rows, "1h": rows}}, "BTC/USDT") == []
-    assert ccxt_pairs.cached({}, "BTC/USDT") == []
+        assert dialect.cached({"BTC/USDT": kept}, "BTC/USDT") == rows
+    assert dialect.cached({"BTC/USDT": {"5m": rows, "1h": rows}}, "BTC/USDT") == []
+    assert dialect.cached({}, "BTC/USDT") == []
 
 
 def test_only_lists_of_spot_pairs_are_read() -> None:
     """The lists of futures are on other hosts here and there; what is not understood is left alone."""
     for id_, types in (("binance", ["spot"]), ("htx", {"spot": True}), ("okxus", ["spot"])):
         client = getattr(ccxt, id_)()
-        ccxt_pairs.prepare(client, "", "", Clock())
+        dialect.prepare(client, "", "", Clock())
         assert client.options["fetchMarkets"]["types"] == types

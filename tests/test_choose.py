@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import choose
+from tasks.rules import choose
 from tests.evidence_rows import HOUR, SYMBOL, alive, answered, at, bronze, candle, evidence, rest, sessions
 
 

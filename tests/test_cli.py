@@ -7,7 +7,7 @@ import inspect
 import pytest
 from typer.core import TyperGroup
 
-from tasks import cli
+from tasks.commands import cli
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

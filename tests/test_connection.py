@@ -14,13 +14,13 @@ import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from stream import connection as connection_module
-from stream import subscriptions as subscriptions_module
 from stream.clock import Clock, floor
-from stream.connection import Connection
 from stream.errors import SpoolFull
 from stream.exchanges import binance, gate, kraken
-from stream.intake import Intake
+from stream.live import connection as connection_module
+from stream.live import subscriptions as subscriptions_module
+from stream.live.connection import Connection
+from stream.live.intake import Intake
 from stream.wire import MINUTE, Exchange, Keepalive, Pong
 from tests.recording import Journal, acknowledge, connection, exchange_server, fast_clock, kline, like, payload, read
 

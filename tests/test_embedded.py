@@ -19,14 +19,14 @@ import psycopg
 import pytest
 
 from stream.errors import WarehouseError
-from tasks import embedded
+from tasks.warehouse import embedded
 
 MS = 0.001
 
 USER = """
 import sys, time
 from pathlib import Path
-from tasks import embedded
+from tasks.warehouse import embedded
 with embedded.server(Path(sys.argv[1])) as dsn:
     print(dsn, flush=True)
     sys.stdin.readline()

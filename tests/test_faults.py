@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from stream import layout
 from stream.emulator.bar import MINUTE, Bar
 from stream.emulator.market import Market
 from stream.emulator.trades import updates
+from stream.lake import layout
 from stream.lake.folder import FolderLake
-from tasks import parquet
-from tasks.schemas import SILVER
+from tasks.rules.schemas import SILVER
+from tasks.tables import parquet
 from tests import truth
 from tests.faults import SUITES
 from tests.faults.outcome import Outcome, table

@@ -14,7 +14,7 @@ from stream.emulator.market import Market
 from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from stream.wire import MINUTE
-from tasks import parquet
+from tasks.tables import parquet
 from tests.test_rehearsal import CONFIG, addresses, free_port, pair_lines, process, wait_for
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ def verdicts(tmp_path: Path, exchange: str, symbol: str) -> dict[str, int]:
 def test_hours_from_before_the_recorder_are_whole(tmp_path: Path, environment: dict[str, str]) -> None:
     """Kraken's from trades, Coinbase's silent minutes by the trades around them: all exact, and nothing is missing."""
     port = int((tmp_path / "luigi.cfg").read_text().partition("127.0.0.1:")[2].partition("/")[0])
-    simulate = [sys.executable, "-m", "tasks.cli", "simulate", "--seed", str(SEED), "--silent", "0.2"]
+    simulate = [sys.executable, "-m", "tasks.commands.cli", "simulate", "--seed", str(SEED), "--silent", "0.2"]
     with process(environment, tmp_path / "emulator.log", *simulate):
         wait_for(port)
         luigi(environment, "GoldHour")
@@ -89,7 +89,7 @@ def test_an_exchange_that_is_away_does_not_block_the_hour(tmp_path: Path, enviro
     assert verdicts(tmp_path, "binance", "WALK-USDT") == {"stream": 0, "rest": 0, "empty": 0, "missing": 60}
     config = tmp_path / "luigi.cfg"
     port = int(config.read_text().partition("127.0.0.1:")[2].partition("/")[0])
-    simulate = [sys.executable, "-m", "tasks.cli", "simulate", "--seed", str(SEED)]
+    simulate = [sys.executable, "-m", "tasks.commands.cli", "simulate", "--seed", str(SEED)]
     with process(environment, tmp_path / "emulator.log", *simulate):
         wait_for(port)
         # An hour after the hour's end, at normal speed: the hour is the last finished one.
@@ -102,7 +102,10 @@ def test_an_exchange_that_is_away_does_not_block_the_hour(tmp_path: Path, enviro
         )
         config.write_text(text)
         done = subprocess.run(
-            [sys.executable, "-m", "tasks.cli", "hourly", "--once"], env=environment, capture_output=True, check=False
+            [sys.executable, "-m", "tasks.commands.cli", "hourly", "--once"],
+            env=environment,
+            capture_output=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert verdicts(tmp_path, "binance", "WALK-USDT")["missing"] == 0

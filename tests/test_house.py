@@ -21,7 +21,44 @@ from stream import exchanges, settings
 ROOT = Path(__file__).parent.parent
 CODE = sorted(file for folder in ("stream", "tasks", "sql") for file in (ROOT / folder).rglob("*.py"))
 EMULATOR = {str(file.relative_to(ROOT)) for file in (ROOT / "stream" / "emulator").rglob("*.py")}
-MAY_IMPORT = {"stream": {"stream"}, "sql": {"sql"}, "tasks": {"tasks", "stream", "sql"}}
+
+ROOMS = {
+    # stream/: the ground that everybody stands on, then the rooms, then the program that puts them to work.
+    "ground": set(),
+    "exchanges": {"ground"},
+    "settings": {"ground", "exchanges"},
+    "lake": {"ground", "settings"},
+    "live": {"ground"},
+    "rest": {"ground"},
+    "long_tail": {"ground", "settings", "live"},
+    "emulator": {"ground", "settings"},
+    "recorder": {"ground", "exchanges", "settings", "lake", "live", "rest", "long_tail"},
+    # tasks/, on top of it.
+    "rules": {"ground"},
+    "tables": {"ground", "settings", "lake", "rules", "sql"},
+    "warehouse": {"ground", "settings", "rules", "sql"},
+    "hour": {"ground", "exchanges", "settings", "lake", "recorder", "rules", "tables", "warehouse"},
+    "graph": {"ground", "settings", "lake", "hour"},
+    "commands": {"ground", "exchanges", "settings", "emulator", "recorder", "rules", "tables", "warehouse", "graph"},
+    # Statements, and nothing that runs by itself.
+    "sql": set(),
+}
+"""Room → the rooms whose words it may use. docs/design.md begins with this map."""
+ON_THE_FLOOR = {
+    "stream": dict.fromkeys(("__init__", "backoff", "bronze", "clock", "errors", "pages", "wire"), "ground")
+    | {"settings": "settings", "rest": "rest"}
+    | dict.fromkeys(("__main__", "any_rest", "recorder", "roster", "spool", "uploader"), "recorder"),
+    "tasks": dict.fromkeys(("__init__", "graph", "hours", "sentences"), "graph"),
+    "sql": {"__init__": "sql"},
+}
+"""Which room the files belong to that lie directly in a top folder."""
+CONNECTIONS_ARE_MADE_OF = {"stream.live.intake", "stream.live.minutes"}
+
+
+def room(file: Path) -> str:
+    """The folder under the top one is the room; files without one are listed above."""
+    top, *folders, _ = file.relative_to(ROOT).parts
+    return folders[0] if folders else ON_THE_FLOOR[top][file.stem]
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -38,12 +75,57 @@ def name(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("file", CODE, ids=name)
-def test_imports_go_one_way(file: Path) -> None:
-    """tasks → stream, tasks → sql; never back."""
-    package = file.relative_to(ROOT).parts[0]
-    ours = {module.partition(".")[0] for module in imports(file)} & set(MAY_IMPORT)
-    assert ours <= MAY_IMPORT[package]
+def modules(file: Path) -> Iterator[str]:
+    """Every module of ours that a file imports; of a package, the module in it where it names one."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in PLACES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def module(file: Path) -> str:
+    """`stream/lake/s3.py` → `stream.lake.s3`, a package's `__init__.py` → the package."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+PLACES = {module(file): file for file in CODE}
+
+
+def test_rooms_use_each_other_in_one_direction() -> None:
+    """Who may use whom is said above, room by room; a permission that nobody needs is taken back."""
+    used: dict[str, set[str]] = {name: set() for name in ROOMS}
+    for file in CODE:
+        here = room(file)
+        for found in set(modules(file)) & set(PLACES):
+            there = room(PLACES[found])
+            assert there == here or there in ROOMS[here], f"{name(file)} ({here}) imports {found} ({there})"
+            used[here] |= {there} - {here}
+    assert used == ROOMS
+
+
+def test_the_rooms_have_no_circle() -> None:
+    """Each room uses only rooms that stand before it in the list."""
+    standing: set[str] = {"sql"}
+    for here, uses in ROOMS.items():
+        assert uses <= standing, here
+        standing.add(here)
+
+
+def test_the_long_tail_uses_what_a_connection_is_made_of() -> None:
+    """And nothing else of the room where our own connections live."""
+    for file in CODE:
+        if room(file) == "long_tail":
+            assert {one for one in modules(file) if one.startswith("stream.live")} <= CONNECTIONS_ARE_MADE_OF
+
+
+def test_the_map_in_the_docs_is_this_one() -> None:
+    """docs/design.md begins with the rooms, each with what it may use."""
+    text = (ROOT / "docs" / "design.md").read_text().partition("## The whole")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
+    assert {here: set(re.findall(r"[a-z_]+", uses)) for here, uses in rows} == ROOMS
 
 
 @pytest.mark.parametrize("id_", exchanges.EXCHANGES)
@@ -65,13 +147,16 @@ def test_the_emulator_knows_nothing_of_the_parsers() -> None:
 @pytest.mark.parametrize(
     ("library", "owners"),
     [
-        ("duckdb", {"tasks/duck.py", "tasks/views.py", "tasks/stream_hour.py", "tasks/cli.py"}),
-        ("boto3", {"stream/lake/s3.py", "tasks/views.py"}),
+        (
+            "duckdb",
+            {"tasks/tables/duck.py", "tasks/tables/views.py", "tasks/hour/stream_hour.py", "tasks/commands/cli.py"},
+        ),
+        ("boto3", {"stream/lake/s3.py", "tasks/tables/views.py"}),
         ("httpx", {"stream/rest.py"}),
-        ("ccxt", {"stream/ccxt_rest.py", "stream/ccxt_feed.py", "stream/ccxt_tap.py"}),
-        ("aiohttp", {"stream/ccxt_tap.py"}),
-        ("websockets", {"stream/connection.py", "stream/websocket.py", *EMULATOR}),
-        ("psycopg", {"tasks/postgres.py", "tasks/warehouse.py"}),
+        ("ccxt", {"stream/long_tail/rest.py", "stream/long_tail/feed.py", "stream/long_tail/tap.py"}),
+        ("aiohttp", {"stream/long_tail/tap.py"}),
+        ("websockets", {"stream/live/connection.py", "stream/live/websocket.py", *EMULATOR}),
+        ("psycopg", {"tasks/warehouse/postgres.py", "tasks/warehouse/publish.py"}),
     ],
 )
 def test_each_side_effect_has_an_owner(library: str, owners: set[str]) -> None:

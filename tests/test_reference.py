@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.wire import MINUTE
-from tasks import choose
+from tasks.rules import choose
 from tests import reference
 from tests.evidence_rows import HOUR, alive, answered, at, candle, evidence, rest
 

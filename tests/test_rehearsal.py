@@ -25,12 +25,12 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from stream import layout, settings
+from stream import settings
 from stream.emulator.market import Market
 from stream.exchanges import EXCHANGES
-from stream.lake import Lake, open_lake
+from stream.lake import Lake, layout, open_lake
 from stream.wire import MINUTE
-from tasks import duck, parquet
+from tasks.tables import duck, parquet
 from tests import truth
 
 HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
@@ -200,7 +200,7 @@ def rehearsal(
     pairs = [(exchange, symbol) for exchange, symbols in found.pairs.items() for symbol in symbols]
     rehearsal = Rehearsal(environment, open_lake(found.lake), database, pairs)
     with ExitStack() as stack:
-        klines = (sys.executable, "-m", "tasks.cli")
+        klines = (sys.executable, "-m", "tasks.commands.cli")
         stack.enter_context(process(environment, folder / "emulator.log", *klines, "simulate", *options))
         recorder = stack.enter_context(process(environment, folder / "recorder.log", *klines, "record"))
         while found.clock.now() < HOUR + timedelta(hours=1, seconds=150):
@@ -255,7 +255,7 @@ def test_bars_equal_the_emulators_truth_bar_by_bar(rehearsal: Rehearsal, tmp_pat
     for name, seconds in duck.BARS.items():
         table, file = f"gold.ohlcv_{name}", tmp_path / f"{name}.parquet"
         query = f"COPY (FROM {table} ORDER BY exchange, symbol, interval_start) TO '{file}'"
-        done = rehearsal.run(sys.executable, "-m", "tasks.cli", "sql", "-c", query)
+        done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "sql", "-c", query)
         assert done.returncode == 0, done.stderr
         asked = pq.read_table(file).to_pylist()
         with psycopg.connect(rehearsal.dsn, row_factory=psycopg.rows.dict_row) as connection:
@@ -277,7 +277,7 @@ def test_bars_equal_the_emulators_truth_bar_by_bar(rehearsal: Rehearsal, tmp_pat
 
 def test_every_minute_has_a_verdict(rehearsal: Rehearsal) -> None:
     """60 verdicts a pair; most from the stream, what the faults took from REST, and nothing missing."""
-    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "status", "--json")
+    done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "status", "--json")
     assert done.returncode == 0, done.stderr
     page = json.loads(done.stdout)
     rows = [row for row in page["hours"] if row["hour"] == "2025-11-10T13:00:00Z"]
@@ -336,9 +336,9 @@ def test_trades_are_kept_like_candles(rehearsal: Rehearsal) -> None:
         "JOIN silver.fact_ohlcv AS silver USING (exchange, symbol, interval_start, close) "
         "WHERE silver.source = 'stream' AND silver.trade_count = built.trades"
     )
-    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "sql", "-c", query)
+    done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "sql", "-c", query)
     assert done.returncode == 0, done.stderr
-    page = json.loads(rehearsal.run(sys.executable, "-m", "tasks.cli", "status", "--json").stdout)
+    page = json.loads(rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "status", "--json").stdout)
     (row,) = [one for one in page["hours"] if one["exchange"] == "coinbase"]
     assert row["stream"] > 30
     assert f" {row['stream']} " in done.stdout
@@ -407,7 +407,7 @@ def test_late_evidence_is_merged_by_the_next_run(rehearsal: Rehearsal) -> None:
     }
     late = f"{key.rpartition('/')[0]}/second-0000000000001.jsonl"
     rehearsal.lake.put(late, json.dumps(line).encode() + b"\n")
-    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "hourly", "--once")
+    done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "hourly", "--once")
     assert done.returncode == 0, done.stdout + done.stderr
     after = rehearsal.objects()
     changed = {key for key in after if key.startswith("silver/") and after[key] != before[key]}
@@ -423,6 +423,6 @@ def test_late_evidence_is_merged_by_the_next_run(rehearsal: Rehearsal) -> None:
 def test_the_lake_can_be_asked_in_sql(rehearsal: Rehearsal) -> None:
     """The views count the same minutes as Postgres, over a folder and over S3 alike."""
     query = "SELECT sum(expected)::INTEGER AS minutes FROM gold.completeness_hourly"
-    done = rehearsal.run(sys.executable, "-m", "tasks.cli", "sql", "-c", query)
+    done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "sql", "-c", query)
     assert done.returncode == 0, done.stderr
     assert str(60 * len(rehearsal.pairs)) in done.stdout

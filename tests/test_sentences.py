@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LUIGI = [sys.executable, "-m", "luigi", "--module", "tasks", "--local-scheduler"]
-KLINES = [sys.executable, "-m", "tasks.cli"]
+KLINES = [sys.executable, "-m", "tasks.commands.cli"]
 BASE = """\
 [lake]
 root = lake

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stream import bronze, layout
+from stream import bronze
+from stream.lake import layout
 from stream.lake.folder import FolderLake
 from stream.wire import MINUTE
-from tasks import evidence, parquet, stream_hour
-from tasks.schemas import BRONZE, SESSIONS
+from tasks.hour import evidence, stream_hour
+from tasks.rules.schemas import BRONZE, SESSIONS
+from tasks.tables import parquet
 from tests.lakes import alive, update, upload
 
 HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)

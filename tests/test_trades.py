@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.exchanges import kraken
-from stream.intake import Intake
+from stream.live.intake import Intake
 from stream.wire import MINUTE, Exchange, Record, Response, Sequence, Subscribed, Trade, TradeRules
-from tasks import choose, parquet, proof, trades
-from tasks.schemas import BRONZE, SESSIONS, TRADES
+from tasks.rules import choose, proof, trades
+from tasks.rules.schemas import BRONZE, SESSIONS, TRADES
+from tasks.tables import parquet
 from tests.evidence_rows import HOUR, answered, at, evidence, sessions
 
 MINUTES = 12

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import bronze, layout
+from stream import bronze
 from stream.clock import Clock, hour_of
 from stream.errors import LakeError
+from stream.lake import layout
 from stream.spool import Spool
 from stream.uploader import Uploader, lines, split
 from stream.wire import MINUTE

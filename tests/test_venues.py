@@ -10,13 +10,13 @@ from typing import cast
 import httpx
 import pytest
 
-from stream import subscriptions
 from stream.emulator.market import Market
 from stream.emulator.server import Emulator
 from stream.emulator.trades import trades
 from stream.emulator.venue import Session
 from stream.emulator.venues import VENUES
 from stream.exchanges import EXCHANGES
+from stream.live import subscriptions
 from stream.wire import MINUTE, Candle, Trade
 from tests.emulated import END, FIRST, PAIRS, candles_of, configure, equals, fetch, listen
 from tests.recording import Journal, connection, like

@@ -20,8 +20,10 @@ from psycopg.sql import SQL, Identifier
 import sql
 from stream.errors import WarehouseError
 from stream.settings import WarehouseSettings
-from tasks import postgres, rows, schemas, warehouse
-from tasks.completeness import Completeness
+from tasks import warehouse
+from tasks.rules import schemas
+from tasks.rules.completeness import Completeness
+from tasks.warehouse import postgres, rows
 
 MS = 0.001
 HOUR = datetime(2026, 11, 22, 7, tzinfo=UTC)

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from stream import layout
 from stream.emulator.bar import MINUTE, Bar
 from stream.emulator.market import Market
 from stream.emulator.trades import updates
-from stream.lake import Lake
-from tasks import parquet
+from stream.lake import Lake, layout
+from tasks.tables import parquet
 
 _EXACT = ("open", "high", "low", "close", "volume")
 _MAY_LACK = ("quote_volume", "trade_count", "vwap")

@@ -1,4 +1,4 @@
--- Lets DuckDB read the lake's bucket. Needs the session variables of tasks/views.py; credentials are never written down.
+-- Lets DuckDB read the lake's bucket. Needs the session variables of tasks/tables/views.py; credentials are never written down.
 CREATE OR REPLACE TEMPORARY SECRET lake (
     TYPE s3,
     PROVIDER config,

@@ -1,4 +1,4 @@
--- The lake's own tables for people: bronze.*, silver.*. Needs the session variables of tasks/views.py.
+-- The lake's own tables for people: bronze.*, silver.*. Needs the session variables of tasks/tables/views.py.
 CREATE SCHEMA IF NOT EXISTS bronze;
 CREATE SCHEMA IF NOT EXISTS silver;
 CREATE SCHEMA IF NOT EXISTS gold;

@@ -135,7 +135,7 @@ def emulated(
         port: int = one.getsockname()[1]
     world = World(folder, seed, silent, pairs or PAIRS, port, datetime.now(UTC), speed)
     world.write()
-    command = [sys.executable, "-m", "tasks.cli", "simulate", "--seed", str(seed), "--silent", str(silent)]
+    command = [sys.executable, "-m", "tasks.commands.cli", "simulate", "--seed", str(seed), "--silent", str(silent)]
     command += [word for name, value in (options or {}).items() for word in (f"--{name}", str(value))]
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "luigi.cfg")}
     with (folder / "emulator.log").open("wb") as log:
@@ -282,7 +282,7 @@ def judged(world: World, hours: list[datetime], *, again: bool = False) -> Silve
     """
     from stream.any_rest import open_any
     from stream.lake import open_lake
-    from tasks import evidence, rest_hour, silver_hour, stream_hour
+    from tasks.hour import evidence, rest_hour, silver_hour, stream_hour
     from tests import truth
 
     found = world.write()

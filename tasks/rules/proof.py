@@ -1,6 +1,6 @@
 """What `alive` lines and REST answers prove about minutes. Pure, over sets of pairs of one exchange and hour.
 
-Frames of lines and answers have schema SESSIONS of tasks/schemas.py.
+Frames of lines and answers have schema SESSIONS of tasks/rules/schemas.py.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ import sql
 from stream.clock import HOUR
 from stream.errors import WarehouseError
 from stream.settings import WarehouseSettings
-from tasks import embedded, postgres, rows, schemas
-from tasks.completeness import Completeness
+from tasks.rules import schemas
+from tasks.rules.completeness import Completeness
+from tasks.warehouse import embedded, postgres, rows
 
 Published = Literal["unchanged", "attached", "swapped", "replaced"]
 """What a publish did: nothing; a new hour; a changed hour in place of the old; the same, row by row beside readers."""

@@ -10,8 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 
-from stream import layout
-from stream.lake import Lake, Stored
+from stream.lake import Lake, Stored, layout
 
 RULES = "3"
 """Part of every fingerprint: raised when the rules of choosing change, so that hours are judged anew."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from stream.clock import Clock
-from stream.intake import Intake
+from stream.live.intake import Intake
 from stream.wire import Exchange
 
 _PATIENCE = 30.0

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from stream.errors import WarehouseError
-from tasks import schemas
+from tasks.rules import schemas
 
 BARS = pa.schema([*(f for f in schemas.SILVER if f.name not in ("source", "ingestion_ts")), ("minutes", pa.int32())])
 """Columns of each gold.ohlcv_*."""

@@ -19,10 +19,10 @@ from websockets.exceptions import ConnectionClosed, PayloadTooBig, WebSocketExce
 
 from stream.clock import Clock
 from stream.errors import SpoolError
-from stream.intake import Intake
-from stream.minutes import CLOCK_WAS_SET, Minutes
-from stream.subscriptions import Subscriptions
-from stream.websocket import Websocket
+from stream.live.intake import Intake
+from stream.live.minutes import CLOCK_WAS_SET, Minutes
+from stream.live.subscriptions import Subscriptions
+from stream.live.websocket import Websocket
 from stream.wire import Exchange, seconds
 
 _LARGEST = 4 << 20

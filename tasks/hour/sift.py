@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from stream import bronze, layout
+from stream import bronze
 from stream.clock import hour_of
-from stream.lake import Lake
+from stream.lake import Lake, layout
 
 
 class _Line(msgspec.Struct):

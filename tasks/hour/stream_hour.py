@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stream import exchanges, layout
-from stream.lake import Lake, Stored
-from tasks import choose, duck, evidence, parquet, proof, sift, trades
-from tasks.schemas import BRONZE, SESSIONS, TRADES
+from stream import exchanges
+from stream.lake import Lake, Stored, layout
+from tasks.hour import evidence, sift
+from tasks.rules import choose, proof, trades
+from tasks.rules.schemas import BRONZE, SESSIONS, TRADES
+from tasks.tables import duck, parquet
 
 _PAIRS_AT_ONCE = 25
 """Bounds the memory of an hour, whatever the number of pairs: about 90,000 lines of a busy hour."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stream import ccxt_pairs
+from stream.long_tail import dialect
 from stream.wire import from_milliseconds
 
 log = logging.getLogger(__name__)
@@ -48,12 +48,12 @@ class Trust:
             self.given = True
 
     async def _compare(self, exchange: Any, native: str, rows: Sequence[Sequence[Any]]) -> None:
-        page = await exchange.fetch_ohlcv(native, "1m", rows[0][0], ccxt_pairs.page(exchange, native))
+        page = await exchange.fetch_ohlcv(native, "1m", rows[0][0], dialect.page(exchange, native))
         fetched = {row[0]: row for row in page}
         for row in rows:
             if row[0] not in fetched:
                 continue  # not there yet, or no longer
-            different = ccxt_pairs.difference(row, fetched[row[0]])
+            different = dialect.difference(row, fetched[row[0]])
             if different is not None:
                 self._agreed.clear()
                 start = from_milliseconds(row[0])

@@ -16,7 +16,7 @@ import msgspec
 from stream import bronze
 from stream.clock import floor
 from stream.errors import MessageError
-from stream.minutes import GRACE
+from stream.live.minutes import GRACE
 from stream.wire import MINUTE, Candle, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade, TradeRules
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,8 @@
-"""The long tail: which exchanges the `ccxt` library knows, and what it says, in our words.
-
-Nothing here imports ccxt, which takes its time: what is known of its exchanges is read off its file names.
-"""
+"""What the library ccxt says about the long tail, in our words. Nothing here imports ccxt, which takes its time."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +13,6 @@ from stream.clock import Clock
 from stream.errors import MessageError
 from stream.wire import Candle, Instrument, Record, TradeRules, check_candle, from_milliseconds
 
-INSTALL = "pip install 'kline-lakehouse[ccxt]'"
 CONFIG = {"enableRateLimit": True, "timeout": 20_000}
 """What every ccxt object is made with."""
 
@@ -43,15 +37,6 @@ class _Said(msgspec.Struct):
 
 
 _said = msgspec.json.Decoder(_Said)
-
-
-def known() -> frozenset[str] | None:
-    """The ids of the exchanges that ccxt knows; None where it is not installed."""
-    spec = importlib.util.find_spec("ccxt")
-    if spec is None:
-        return None
-    folder = spec.submodule_search_locations or []
-    return frozenset(module.name for module in pkgutil.iter_modules(folder) if not module.ispkg)
 
 
 def native_symbol(symbol: str) -> str:

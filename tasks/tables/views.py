@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import sql
 from stream.errors import LakeError
 from stream.settings import LakeSettings
-from tasks import duck
-from tasks.schemas import BRONZE, SESSIONS, SILVER, TRADES
+from tasks.rules.schemas import BRONZE, SESSIONS, SILVER, TRADES
+from tasks.tables import duck
 
 _FILES = {
     "bronze_files": ("/bronze/bronze_ohlcv_native/*/*/*/*/*/*.parquet", BRONZE),

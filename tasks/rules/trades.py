@@ -19,7 +19,7 @@ _IN_TIME = ["event_ts", "trade_id", "price", "size"]
 def candles(trades: pl.DataFrame, heard: pl.DataFrame, *, consecutive_ids: bool) -> pl.DataFrame:
     """One candle per symbol and minute that had a trade, and a flat one where ids prove that it had none.
 
-    `trades`: schema TRADES of tasks/schemas.py, any number of times each. `heard`: symbol, conn, interval_start; the
+    `trades`: schema TRADES of schemas.py, any number of times each. `heard`: symbol, conn, interval_start; the
     minutes all of whose trades came over that connection. Columns as schema BRONZE; `is_final` says whether the minute
     is proven whole. Open and close go by time, then by id.
     """

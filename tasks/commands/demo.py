@@ -27,7 +27,8 @@ from stream.clock import HOUR
 from stream.errors import KlinesError
 from stream.exchanges import EXCHANGES
 from tasks import hours as hours_of
-from tasks import status_page, warehouse
+from tasks import warehouse
+from tasks.commands import status_page
 
 FIRST_HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
 """The real candles (Binance's and Kraken's BTC-USDT) cover 2025-11-10 12:17 to 2025-11-11 00:16."""
@@ -280,7 +281,7 @@ def _luigid(folder: Path, port: int) -> list[str]:
 
 
 def _klines(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tasks.cli", *arguments]
+    return [sys.executable, "-m", "tasks.commands.cli", *arguments]
 
 
 def _fault_options() -> list[str]:

@@ -1,7 +1,7 @@
 """Choose, fill, judge: evidence about an hour in, one verdict per expected minute out. Pure, over sets of pairs.
 
-The rules are those of docs/design.md, "When a candle counts as finished". Frames have the columns of tasks/schemas.py;
-all frames are about one exchange and one hour.
+The rules are those of docs/design.md, "When a candle counts as finished". Frames have the columns of schemas.py; all
+frames are about one exchange and one hour.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from stream.clock import HOUR
 from stream.wire import MINUTE
-from tasks import proof
+from tasks.rules import proof
 
 _KEY = ["symbol", "interval_start"]
 _LINE = [*_KEY, "conn"]

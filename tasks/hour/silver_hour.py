@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from stream import layout
-from stream.lake import Lake, in_parallel
-from tasks import choose, evidence, parquet, stream_hour
-from tasks.completeness import Completeness
-from tasks.schemas import SILVER
+from stream.lake import Lake, in_parallel, layout
+from tasks.hour import evidence, stream_hour
+from tasks.rules import choose
+from tasks.rules.completeness import Completeness
+from tasks.rules.schemas import SILVER
+from tasks.tables import parquet
 
 Facts = dict[tuple[str, str], dict[str, Any] | None]
 """(exchange, symbol) → what the footer of the pair's silver says; None where there is none."""

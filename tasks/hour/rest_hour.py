@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from stream import bronze, exchanges, layout
+from stream import bronze, exchanges
 from stream.clock import HOUR, Clock
 from stream.errors import RestError
-from stream.lake import Lake, Stored, in_parallel
+from stream.lake import Lake, Stored, in_parallel, layout
 from stream.wire import MINUTE, Fetched
-from tasks import choose, duck, evidence, parquet, proof, stream_hour, trades
-from tasks.schemas import BRONZE, SESSIONS, TRADES
+from tasks.hour import evidence, stream_hour
+from tasks.rules import choose, proof, trades
+from tasks.rules.schemas import BRONZE, SESSIONS, TRADES
+from tasks.tables import duck, parquet
 
 Ask = Callable[[str, datetime, datetime], Fetched]
 """(symbol, start, end) → what REST knows of that range; RestError when it cannot be had."""

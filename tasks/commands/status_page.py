@@ -13,7 +13,7 @@ from rich.text import Text
 
 from stream.settings import Settings
 from tasks import warehouse
-from tasks.completeness import Completeness
+from tasks.rules.completeness import Completeness
 
 
 @dataclass(frozen=True)

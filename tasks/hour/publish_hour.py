@@ -6,10 +6,12 @@ import functools
 from collections.abc import Sequence
 from datetime import datetime
 
-from stream import layout
 from stream.clock import HOUR
-from tasks import duck, evidence, parquet, rest_hour, silver_hour, warehouse
-from tasks.context import Context
+from stream.lake import layout
+from tasks import warehouse
+from tasks.hour import evidence, rest_hour, silver_hour
+from tasks.hour.context import Context
+from tasks.tables import duck, parquet
 
 Pair = tuple[str, str]
 

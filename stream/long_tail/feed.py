@@ -17,13 +17,13 @@ from typing import Any
 
 import ccxt.pro
 
-from stream import ccxt_pairs
-from stream.ccxt_tap import Tap, text
-from stream.ccxt_trust import Trust
 from stream.clock import Clock, floor
 from stream.errors import SpoolError
-from stream.intake import Intake
-from stream.minutes import CLOCK_WAS_SET, Minutes
+from stream.live.intake import Intake
+from stream.live.minutes import CLOCK_WAS_SET, Minutes
+from stream.long_tail import dialect
+from stream.long_tail.tap import Tap, text
+from stream.long_tail.trust import Trust
 from stream.settings import ExchangeSettings
 from stream.wire import MINUTE, milliseconds
 
@@ -61,8 +61,8 @@ class LongTail:
 
     async def open(self) -> Any:
         """A new ccxt object that knows the exchange's pairs. To be closed."""
-        exchange = getattr(ccxt.pro, self.id)(ccxt_pairs.CONFIG)
-        ccxt_pairs.prepare(exchange, self._addresses.rest_url, self._addresses.ws_url, self.clock)
+        exchange = getattr(ccxt.pro, self.id)(dialect.CONFIG)
+        dialect.prepare(exchange, self._addresses.rest_url, self._addresses.ws_url, self.clock)
         exchange.timeout_on_exit = self.clock.wall_seconds(exchange.timeout_on_exit)
         try:
             async with self._loading:
@@ -92,7 +92,7 @@ class CcxtConnection:
         write: Callable[[bytes], None],
         tally: Counter[str] | None = None,
     ) -> None:
-        self.intake = Intake(exchange=ccxt_pairs.Dialect(tail.id), symbols=symbols, name=name, tally=tally)
+        self.intake = Intake(exchange=dialect.Dialect(tail.id), symbols=symbols, name=name, tally=tally)
         self.ready = asyncio.Event()
         self.replace = asyncio.Event()
         """Neither is ever set: when the exchange will cut the line is not known. REST fills what that costs."""
@@ -183,7 +183,7 @@ class CcxtConnection:
         found = [
             self._line(native, tuple(row), now)
             for native, seen in self._seen.items()
-            for row in ccxt_pairs.cached(cache, native)[-_TAIL:]
+            for row in dialect.cached(cache, native)[-_TAIL:]
             if seen.get(row[0]) != tuple(row)
         ]
         self._put(b"".join(found))
@@ -193,15 +193,15 @@ class CcxtConnection:
         before, seen[row[0]] = seen.get(row[0]), row
         if len(seen) > _MEMORY:
             del seen[next(iter(seen))]
-        if not ccxt_pairs.is_row(row):
-            return intake.take(ccxt_pairs.said(native, "update", row), now)
+        if not dialect.is_row(row):
+            return intake.take(dialect.said(native, "update", row), now)
         if native not in intake.since:
             intake.since[native] = now
             intake.refused.discard(native)
             lines = intake.status("subscribed", "its first candle came", now, [native])
-        kind: ccxt_pairs.Kind = "snapshot" if row[0] < self._first else "update"
-        lines += intake.take(ccxt_pairs.said(native, kind, row), now)
-        if before is not None and ccxt_pairs.went_back(before, row):
+        kind: dialect.Kind = "snapshot" if row[0] < self._first else "update"
+        lines += intake.take(dialect.said(native, kind, row), now)
+        if before is not None and dialect.went_back(before, row):
             self._doubtful.setdefault((native, row[0]), before[5])
         elif row[5] >= self._doubtful.get((native, row[0]), row[5]):
             self._doubtful.pop((native, row[0]), None)
@@ -249,7 +249,7 @@ class CcxtConnection:
             native: sorted(
                 row
                 for row in self._seen[native].values()
-                if ccxt_pairs.is_row(row) and milliseconds(since) <= row[0] <= last
+                if dialect.is_row(row) and milliseconds(since) <= row[0] <= last
             )
             for native, since in self.intake.since.items()
         }

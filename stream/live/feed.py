@@ -11,7 +11,7 @@ from typing import Protocol
 from stream.backoff import delays
 from stream.clock import Clock
 from stream.errors import SpoolError
-from stream.intake import Intake
+from stream.live.intake import Intake
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,11 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 from stream import settings
 from stream.clock import hour_of
 from stream.errors import KlinesError, SettingsError
-from tasks import demo as rehearsal
 from tasks import hours as hour_rules
-from tasks import status_page, views, warehouse
+from tasks import warehouse
+from tasks.commands import demo as rehearsal
+from tasks.commands import status_page
+from tasks.tables import views
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import ccxt
 import msgspec
 
-from stream import ccxt_pairs
+from stream.backoff import attempts
 from stream.clock import Clock
 from stream.errors import MessageError, RestError, UnknownPair
+from stream.long_tail import dialect
 from stream.pages import learnt
-from stream.rest import attempts
 from stream.wire import MINUTE, Candle, Fetched, Instrument, milliseconds
 
 _T = TypeVar("_T")
@@ -29,8 +29,8 @@ _T = TypeVar("_T")
 @contextmanager
 def open_ccxt(exchange: str, rest_url: str, clock: Clock) -> Iterator[CcxtRest]:
     """A client of the exchange's REST interface, through ccxt; connects when it is asked something."""
-    client = getattr(ccxt, exchange)(ccxt_pairs.CONFIG)
-    ccxt_pairs.prepare(client, rest_url, "", clock)
+    client = getattr(ccxt, exchange)(dialect.CONFIG)
+    dialect.prepare(client, rest_url, "", clock)
     client.milliseconds = lambda: milliseconds(clock.now())  # some exchanges are asked relative to now
     with closing(client):
         yield CcxtRest(exchange, client, clock)
@@ -41,7 +41,7 @@ class CcxtRest:
 
     def __init__(self, exchange: str, client: Any, clock: Clock) -> None:
         self._id = exchange
-        self._dialect = ccxt_pairs.Dialect(exchange)
+        self._dialect = dialect.Dialect(exchange)
         self._client = client
         self._clock = clock
         self._turn = threading.Lock()
@@ -64,7 +64,7 @@ class CcxtRest:
             return self._listed()
 
     def _listed(self) -> list[Instrument]:
-        return ccxt_pairs.instruments(self._ask(self._client.load_markets))  # loaded once
+        return dialect.instruments(self._ask(self._client.load_markets))  # loaded once
 
     def _rows(self, native: str, start: datetime, end: datetime) -> Iterator[Candle]:
         """Pages, oldest first, until a row behind the range, or the page behind the range's end.
@@ -72,7 +72,7 @@ class CcxtRest:
         A page without rows ends nothing: some exchanges answer about as many minutes as a page has rows, silent or not.
         The row before the range gives the previous close, the row behind it proves that the last minute is over.
         """
-        step = ccxt_pairs.page(self._client, native)
+        step = dialect.page(self._client, native)
         first = start - MINUTE
         while first <= end:
             since = milliseconds(first)

@@ -1,0 +1,1 @@
+"""What a person types: the `klines` command, its demo, its status page."""

@@ -1,0 +1,1 @@
+"""The rules, pure: frames in, frames out. Nothing here opens anything."""
