@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -23,6 +24,14 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "\\s*Autoloading range tasks", DeprecationWarning)
     from tasks import warehouse
     from tasks.warehouse import embedded
+
+# How long an example takes says nothing about the rule. New examples each time; the check script takes the same ones
+# (HYPOTHESIS_PROFILE=same), so that only a change can turn it red. What fails prints how to try it again.
+hypothesis.settings.register_profile(
+    "new", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("new"), derandomize=True, database=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "new"))
 
 _TEMPLATE = f"klines_template_{os.getpid()}"
 _numbers = itertools.count(1)

@@ -28,6 +28,8 @@ from stream.wire import Exchange, Record
 
 PAYLOADS = Path(__file__).parent / "payloads"
 SIMULATED = datetime(2026, 11, 22, 6, 59, 30, tzinfo=UTC)
+PATIENCE = 900
+"""Seconds, virtual or real, that only a hang takes."""
 Script = Callable[[ServerConnection, int], Awaitable[None]]
 
 
@@ -88,7 +90,14 @@ async def exchange_server(
         return None
 
     async with serve(
-        handle, "127.0.0.1", 0, compression=None, process_request=answer, create_connection=kind, close_timeout=0.2
+        handle,
+        "127.0.0.1",
+        0,
+        compression=None,
+        process_request=answer,
+        create_connection=kind,
+        ping_interval=None,
+        close_timeout=0.2,
     ) as server:
         host, port = server.sockets[0].getsockname()
         try:
@@ -109,25 +118,28 @@ class Journal:
 
     def __init__(self) -> None:
         self.text = b""
+        self._news = asyncio.Event()
 
     def append(self, lines: bytes) -> None:
         """Keep it."""
         assert lines.endswith(b"\n")
         self.text += lines
+        self._news.set()
 
     def lines(self, *kinds: str) -> list[dict[str, Any]]:
         """The lines of these event types, or all, in order."""
         return [line for line in read(self.text) if not kinds or line["event_type"] in kinds]
 
-    async def wait_for(self, kind: str | set[str], count: int = 1, seconds: float = 8) -> list[dict[str, Any]]:
+    async def wait_for(self, kind: str | set[str], count: int = 1) -> list[dict[str, Any]]:
         """The lines of this event type or status (or one of these), as soon as there are so many."""
         kinds = {kind} if isinstance(kind, str) else kind
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 found = [line for line in self.lines() if kinds & {line["event_type"], line.get("status")}]
                 if len(found) >= count:
                     return found
-                await asyncio.sleep(0.01)
+                self._news.clear()
+                await self._news.wait()
 
 
 def read(text: bytes) -> list[dict[str, Any]]:
