@@ -1,8 +1,8 @@
 # The two commands a new user needs: `make demo` and `make test`. Each sets up all it uses from pinned versions.
 PYTHON ?= python3
 VENV := .venv
-# Two at once, by file: most tests wait for processes and clocks. For one test alone, call pytest as it is.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two at once, file by file (tests/conftest.py). For one test alone, call pytest as it is.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -16,7 +16,7 @@ setup: $(READY)  ## a virtual environment with the pinned versions and this proj
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("kline-lakehouse needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

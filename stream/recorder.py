@@ -19,7 +19,7 @@ from stream.exchanges import EXCHANGES
 from stream.lake import Lake, open_lake
 from stream.live.connection import Connection
 from stream.live.feed import Feed
-from stream.roster import call_roll
+from stream.roster import Ask, ask_rest, call_roll
 from stream.settings import Settings
 from stream.spool import Spool
 from stream.uploader import Uploader
@@ -36,12 +36,13 @@ _FAREWELL = 20.0
 
 
 class Recorder:
-    """Records what the settings name. `run` is its whole life."""
+    """Records what the settings name. `run` is its whole life. `ask` tells which pairs an exchange lists."""
 
-    def __init__(self, settings: Settings, lake: Lake | None = None) -> None:
+    def __init__(self, settings: Settings, lake: Lake | None = None, ask: Ask = ask_rest) -> None:
         stream, clock = settings.stream, settings.clock
         self._settings = settings
         self._clock = clock
+        self._ask = ask
         self._tally: Counter[str] = Counter()
         self._spool = Spool(Path(stream.spool_dir), clock)
         self._uploader = Uploader(
@@ -82,7 +83,7 @@ class Recorder:
         settings = self._settings
         rolls = await asyncio.gather(
             *(
-                call_roll(name, symbols, settings.exchanges[name].rest_url, self._clock)
+                call_roll(name, symbols, settings.exchanges[name].rest_url, self._clock, self._ask)
                 for name, symbols in settings.pairs.items()
             )
         )

@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from stream.any_rest import open_any
@@ -22,16 +22,27 @@ _PATIENCE = 15.0
 _T = TypeVar("_T")
 
 
-async def call_roll(exchange: str, symbols: tuple[str, ...], rest_url: str, clock: Clock) -> dict[str, str]:
-    """Native → canonical spelling of the pairs to record: those that the exchange lists; all, where it cannot say."""
+Ask = Callable[[str, str, Clock], Awaitable[list[Instrument]]]
+"""Exchange, rest_url and clock → the exchange's list of pairs."""
+
+
+async def ask_rest(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
+    """The list of pairs, over REST; RestError when it cannot be had."""
 
     def ask() -> list[Instrument]:
         with open_any(exchange, rest_url, clock) as client:
             return client.instruments()
 
+    return await _in_thread(ask)
+
+
+async def call_roll(
+    exchange: str, symbols: tuple[str, ...], rest_url: str, clock: Clock, ask: Ask = ask_rest
+) -> dict[str, str]:
+    """Native → canonical spelling of the pairs to record: those that the exchange lists; all, where it cannot say."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            listed = await _in_thread(ask)
+            listed = await ask(exchange, rest_url, clock)
     except Exception as error:  # noqa: BLE001  # whatever it was, recording matters more than the list
         reason = str(error) or f"no answer within {_PATIENCE:.0f} s"
         log.warning("%s: its list of pairs could not be read, all configured pairs are tried: %s", exchange, reason)

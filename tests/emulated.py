@@ -11,12 +11,14 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
-from websockets.asyncio.client import connect
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
 
 from stream.emulator.bar import Bar
 from stream.emulator.venues import VENUES
 from stream.settings import Settings, parse
 from stream.wire import MINUTE, Candle, Exchange, Fetched, Record, Response
+from tests.sim.loop import LoopClock
 
 FIRST = datetime(2025, 11, 10, 12, 17, tzinfo=UTC)
 """First minute of the real candles."""
@@ -30,16 +32,24 @@ def configure(start: datetime, speed: float) -> Settings:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         here = f"127.0.0.1:{one.getsockname()[1]}"
-    text = f"[lake]\nroot = lake\n[clock]\nsimulated_start = {start.isoformat()}\n"
-    text += f"wall_start = {datetime.now(UTC).isoformat()}\nspeed = {speed}\n[pairs]\n"
-    text += "".join(f"{exchange} = {json.dumps(PAIRS)}\n" for exchange in VENUES)
+    clock = f"[clock]\nsimulated_start = {start.isoformat()}\nwall_start = {datetime.now(UTC).isoformat()}\n"
+    return parse(_text(here) + clock + f"speed = {speed}\n", Path("luigi.cfg"))
+
+
+def in_memory(start: datetime) -> Settings:
+    """The same for the virtual loop: its network, its time."""
+    return msgspec.structs.replace(parse(_text("127.0.0.1:1"), Path("luigi.cfg")), clock=LoopClock(start))
+
+
+def _text(here: str) -> str:
+    text = "[lake]\nroot = lake\n[pairs]\n" + "".join(f"{exchange} = {json.dumps(PAIRS)}\n" for exchange in VENUES)
     for exchange in VENUES:
         text += f"[exchange_{exchange}]\nws_url = ws://{here}/{exchange}\nrest_url = http://{here}/{exchange}\n"
-    return parse(text, Path("luigi.cfg"))
+    return text
 
 
 def listen(settings: Settings, module: Exchange, native: list[str], seconds: float) -> asyncio.Task[list[Record]]:
-    """Subscribes as the recorder does; the records of that many wall seconds, or until the connection is cut."""
+    """Subscribes as the recorder does; the records of that many seconds, or until the connection is cut."""
 
     async def heard() -> list[Record]:
         records: list[Record] = []
@@ -51,13 +61,24 @@ def listen(settings: Settings, module: Exchange, native: list[str], seconds: flo
                 step = module.STREAM.pairs_per_request
                 for first in range(0, len(native), step):
                     await connection.send(module.subscribe(native[first : first + step], 7 + first))
-                async for text in connection:
-                    records += module.parse_message(text)
+                pinging = asyncio.create_task(_keep_alive(connection, module))
+                try:
+                    async for text in connection:
+                        records += module.parse_message(text)
+                finally:
+                    pinging.cancel()
         except TimeoutError:
             pass
         return records
 
     return asyncio.create_task(heard())
+
+
+async def _keep_alive(connection: ClientConnection, module: Exchange) -> None:
+    """Says what some exchanges want to hear regularly."""
+    while (keepalive := module.STREAM.keepalive) is not None:
+        await asyncio.sleep(keepalive.every)
+        await connection.send(keepalive.text)
 
 
 async def fetch(settings: Settings, module: Exchange, symbol: str, start: datetime, end: datetime) -> Fetched:

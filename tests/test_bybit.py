@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from stream.emulator import feed
 from stream.emulator.market import Market
 from stream.emulator.server import Emulator
 from stream.emulator.venue import Session
@@ -17,8 +16,9 @@ from stream.emulator.venues.bybit import Bybit
 from stream.errors import MessageError
 from stream.exchanges import bybit
 from stream.wire import MINUTE, Candle, Exchange, Fetched, Pong, Refused, Request, Response, Subscribed
-from tests.emulated import FIRST, configure
+from tests.emulated import FIRST, in_memory
 from tests.recording import Journal, connection, like, payload
+from tests.sim.loop import run
 
 NOW = FIRST + timedelta(days=1)
 
@@ -131,10 +131,9 @@ def test_a_full_connection_is_not_too_long() -> None:
 
 
 @pytest.mark.parametrize("pings", [True, False], ids=["pinging", "silent"])
-def test_pushes_go_on_for_those_who_ping(pings: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushes_go_on_for_those_who_ping(pings: bool) -> None:
     """Subscribed alike; but after a minute without a word of the client there are no candles any more."""
-    monkeypatch.setattr(feed, "_LENIENT", 0.5)
-    settings = configure(FIRST, 120)
+    settings = in_memory(FIRST)
     exchange: Exchange = like(bybit) if pings else like(bybit, keepalive=None)
 
     async def go() -> list[int]:
@@ -144,7 +143,7 @@ def test_pushes_go_on_for_those_who_ping(pings: bool, monkeypatch: pytest.Monkey
             one = connection(exchange, url, journal, settings.clock, "BTC-USDT")
             living = asyncio.create_task(one.run())
             await journal.wait_for("update")
-            for wait in (1.5, 0.7):
+            for wait in (180, 84):
                 await asyncio.sleep(wait)
                 counts.append(one.intake.candles)
             assert not living.done()
@@ -153,14 +152,14 @@ def test_pushes_go_on_for_those_who_ping(pings: bool, monkeypatch: pytest.Monkey
             assert one.intake.tally["rejected"] == 0
         return counts
 
-    before, after = asyncio.run(go())
+    before, after = run(go())
     assert before > 1
     assert (after > before) == pings
 
 
 def test_one_unknown_pair_costs_the_others_nothing() -> None:
     """The request is refused whole, its pairs are asked for alone: the good ones live, the bad one is told of."""
-    settings = configure(FIRST, 60)
+    settings = in_memory(FIRST)
 
     async def go() -> list[dict[str, object]]:
         async with Emulator(settings):
@@ -168,14 +167,14 @@ def test_one_unknown_pair_costs_the_others_nothing() -> None:
             pairs = ("BTC-USDT", "NOSUCH-USDT", "ETH-USDT")
             one = connection(bybit, url, journal, settings.clock, *pairs)
             living = asyncio.create_task(one.run())
-            await asyncio.wait_for(one.ready.wait(), 5)
+            await one.ready.wait()
             await journal.wait_for("alive", 2)
             assert set(one.intake.since) == {"BTCUSDT", "ETHUSDT"}
             living.cancel()
             await asyncio.wait({living})
         return journal.lines("status", "alive")
 
-    lines = asyncio.run(go())
+    lines = run(go())
     refused = [line for line in lines if line.get("status") == "refused"]
     assert [line["symbol"] for line in refused] == ["NOSUCH-USDT"]
     assert refused[0]["detail"] == "Invalid symbol :[kline.1.NOSUCHUSDT]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from stream.emulator.venues.coinbase import Coinbase
 from stream.errors import MessageError
 from stream.exchanges import coinbase
 from stream.wire import MINUTE, Fetched, Refused, Request, Response, Sequence, Subscribed, Trade, seconds
-from tests.emulated import END, FIRST, configure, fetch, listen
+from tests.emulated import END, FIRST, fetch, in_memory, listen
+from tests.sim.loop import run
 
 NOON = datetime.fromisoformat("2026-03-01T12:00:00Z")
 
@@ -231,25 +231,25 @@ def test_emulated_protocol() -> None:
 
 def test_a_lost_message_leaves_its_number_out() -> None:
     """Heartbeats are numbered like the rest; where a push is lost, the numbers jump, and so do the trades'."""
-    settings = configure(FIRST + timedelta(seconds=50), 180)
 
     async def heard(faults: Faults) -> tuple[list[int], list[int]]:
+        settings = in_memory(FIRST + timedelta(seconds=50))
         async with Emulator(settings, faults):
-            records = await listen(settings, coinbase, ["ETH-USDT"], 1.5)
+            records = await listen(settings, coinbase, ["ETH-USDT"], 270)
         ids = [one.trade_id or 0 for one in records if isinstance(one, Trade)]
         return [one.number for one in records if isinstance(one, Sequence)], ids
 
-    numbers, ids = asyncio.run(heard(Faults()))
+    numbers, ids = run(heard(Faults()))
     assert numbers == list(range(len(numbers)))
     assert ids == list(range(ids[0], ids[0] + len(ids)))
-    numbers, ids = asyncio.run(heard(Faults(lost_finals=1)))
+    numbers, ids = run(heard(Faults(lost_finals=1)))
     assert len(numbers) <= numbers[-1]
     assert len(ids) <= ids[-1] - ids[0]
 
 
 def test_silence_is_proven_by_the_trades_around_it() -> None:
     """The module's own dialogue: on both sides of a silent minute there are trades, and no id is left out between."""
-    settings = configure(END + timedelta(days=1), 1)
+    settings = in_memory(END + timedelta(days=1))
 
     async def scenario() -> None:
         async with Emulator(settings, Faults(silent=0.2)) as emulator:
@@ -269,4 +269,4 @@ def test_silence_is_proven_by_the_trades_around_it() -> None:
                 assert bar is not None
                 assert sum(minute <= one.event_ts < minute + MINUTE for one in got.trades) == bar.trade_count
 
-    asyncio.run(scenario())
+    run(scenario())

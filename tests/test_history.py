@@ -44,7 +44,7 @@ def luigi(environment: dict[str, str], task: str) -> str:
     """Runs a task of the hour; returns what it said."""
     command = [sys.executable, "-m", "luigi", "--module", "tasks", task, "--hour", f"{HOUR:%Y-%m-%dT%H}"]
     done = subprocess.run(
-        [*command, "--local-scheduler"], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [*command, "--local-scheduler"], env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

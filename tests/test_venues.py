@@ -16,10 +16,10 @@ from stream.emulator.trades import trades
 from stream.emulator.venue import Session
 from stream.emulator.venues import VENUES
 from stream.exchanges import EXCHANGES
-from stream.live import subscriptions
 from stream.wire import MINUTE, Candle, Trade
-from tests.emulated import END, FIRST, PAIRS, candles_of, configure, equals, fetch, listen
+from tests.emulated import END, FIRST, PAIRS, candles_of, equals, fetch, in_memory, listen
 from tests.recording import Journal, connection, like
+from tests.sim.loop import run
 
 
 def test_every_exchange_is_emulated() -> None:
@@ -72,7 +72,7 @@ def test_every_message_parses(id_: str) -> None:
 @pytest.mark.parametrize("id_", EXCHANGES)
 def test_rest_equals_truth(id_: str) -> None:
     """The module's own dialogue reads hours minute by minute; a minute without a row had no trades."""
-    settings = configure(END - timedelta(seconds=30), 1)
+    settings = in_memory(END - timedelta(seconds=30))
 
     async def scenario() -> None:
         async with Emulator(settings) as emulator:
@@ -90,13 +90,13 @@ def test_rest_equals_truth(id_: str) -> None:
                         assert not bar.trade_count
                         assert got.silence != "no_data"
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("id_", EXCHANGES)
 def test_instruments_are_listed(id_: str) -> None:
     """The list of pairs names those that are served, open for trading, as the stream spells them."""
-    settings = configure(FIRST, 1)
+    settings = in_memory(FIRST)
     module = EXCHANGES[id_]
 
     async def scenario() -> None:
@@ -107,17 +107,17 @@ def test_instruments_are_listed(id_: str) -> None:
             assert [one.symbol for one in listed] == PAIRS
             assert all(one.trading and one.native_symbol == module.native_symbol(one.symbol) for one in listed)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("id_", EXCHANGES)
-def test_end_to_end_at_speed(id_: str) -> None:
-    """Six minutes in two seconds: what a recorder hears of each finished minute is the truth, and in order."""
-    settings, module = configure(FIRST + timedelta(seconds=50), 180), EXCHANGES[id_]
+def test_end_to_end(id_: str) -> None:
+    """Six minutes: what a recorder hears of each finished minute is the truth, and in order."""
+    settings, module = in_memory(FIRST + timedelta(seconds=50)), EXCHANGES[id_]
 
     async def scenario() -> None:
         async with Emulator(settings) as emulator:
-            records = await listen(settings, module, [module.native_symbol(symbol) for symbol in PAIRS], 2)
+            records = await listen(settings, module, [module.native_symbol(symbol) for symbol in PAIRS], 360)
             for symbol in PAIRS:
                 native = module.native_symbol(symbol)
                 if streams_trades(id_):
@@ -141,15 +141,13 @@ def test_end_to_end_at_speed(id_: str) -> None:
                 if module.FLAGS_FINAL:
                     assert all(last[minute].is_final for minute in whole[1:])
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("id_", EXCHANGES)
-def test_a_pair_that_is_not_listed_takes_no_other_down(id_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_that_is_not_listed_takes_no_other_down(id_: str) -> None:
     """Refused, refused in company, or acknowledged and then silent: it is said of that pair, and the others live."""
-    monkeypatch.setattr(subscriptions, "_LEAST", 0.5)
-    monkeypatch.setattr(subscriptions, "_PATIENCE", 60.0)
-    settings, module = configure(FIRST, 120), like(cast("ModuleType", EXCHANGES[id_]), stale=240.0)
+    settings, module = in_memory(FIRST), like(cast("ModuleType", EXCHANGES[id_]), stale=240.0)
 
     async def scenario() -> None:
         journal, url = Journal(), settings.exchanges[id_].ws_url.removeprefix("ws://")
@@ -170,4 +168,4 @@ def test_a_pair_that_is_not_listed_takes_no_other_down(id_: str, monkeypatch: py
         assert {line["symbol"] for line in journal.lines("update", "trade", "snapshot")} == {"ETH-USDT"}
         assert "ETH-USDT" in alive
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run(scenario())

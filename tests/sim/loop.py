@@ -99,6 +99,7 @@ class LoopClock(Clock):
             loop = asyncio.get_running_loop()
             self._zero.append((loop, self._start - timedelta(seconds=loop.time())))
         ((loop, zero),) = self._zero
+        assert not loop.is_closed(), "this clock belongs to a world that is over"
         return zero + timedelta(seconds=loop.time())
 
     def pause(self, seconds: float) -> None:

@@ -14,6 +14,29 @@ _FIRST_PORT = 40_000
 
 Factory = Callable[[], Any]
 """Makes an asyncio.Protocol."""
+Address = tuple[str, int]
+"""Host and port."""
+
+
+class Socket:
+    """What libraries ask a socket: where it is."""
+
+    family = socket.AF_INET
+    type = socket.SOCK_STREAM
+
+    def __init__(self, here: Address, there: Address | None = None) -> None:
+        self._here, self._there = here, there
+
+    def getsockname(self) -> Address:
+        """This end."""
+        return self._here
+
+    def getpeername(self) -> Address | None:
+        """The other end."""
+        return self._there
+
+    def setsockopt(self, *_: object) -> None:
+        """There is no kernel to tell."""
 
 
 class Network:
@@ -22,7 +45,7 @@ class Network:
     def __init__(self, loop: asyncio.AbstractEventLoop, delay: float = 0.0005) -> None:
         self.loop = loop
         self.delay = delay
-        self._servers: dict[tuple[str, int], Server] = {}
+        self._servers: dict[Address, Server] = {}
         self._port = _FIRST_PORT
 
     def listen(self, factory: Factory, host: str, port: int) -> Server:
@@ -58,23 +81,17 @@ class Network:
 
 
 class Server(asyncio.AbstractServer):
-    """What `create_server` gives, and the socket that it has. Its connections are the protocols' business."""
+    """What `create_server` gives. Its connections are the protocols' business."""
 
-    family = socket.AF_INET
-
-    def __init__(self, network: Network, factory: Factory, address: tuple[str, int]) -> None:
+    def __init__(self, network: Network, factory: Factory, address: Address) -> None:
         self.factory = factory
         self.address = address
         self._network = network
 
     @property
-    def sockets(self) -> tuple[Server, ...]:
+    def sockets(self) -> tuple[Socket, ...]:
         """One, which says where it is."""
-        return (self,)
-
-    def getsockname(self) -> tuple[str, int]:
-        """Host and port."""
-        return self.address
+        return (Socket(self.address),)
 
     def close(self) -> None:
         """Nobody can connect any more; who is connected stays."""
@@ -109,10 +126,10 @@ class Line(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         delay: float,
         protocol: Any,
-        sockname: tuple[str, int],
-        peername: tuple[str, int],
+        sockname: Address,
+        peername: Address,
     ) -> None:
-        super().__init__({"sockname": sockname, "peername": peername})
+        super().__init__({"sockname": sockname, "peername": peername, "socket": Socket(sockname, peername)})
         self._loop = loop
         self._delay = delay
         self._protocol = protocol

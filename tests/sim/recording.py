@@ -1,0 +1,48 @@
+"""A recorder and the exchanges that it records, in one loop on virtual time: hours in seconds, the same each time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import datetime, timedelta
+
+import httpx
+import msgspec
+
+from stream.clock import Clock
+from stream.emulator.faults import Faults
+from stream.emulator.server import Emulator
+from stream.exchanges import EXCHANGES
+from stream.recorder import Recorder
+from stream.settings import Settings
+from stream.wire import Instrument
+from tests.sim.loop import LoopClock, run
+
+_HERE = "127.0.0.1:1"
+
+
+def record(settings: Settings, start: datetime, end: datetime, faults: Faults) -> None:
+    """What the settings name, from `start` to `end`, into their lake. The faults' seed decides every wait, too."""
+    random.seed(faults.seed)
+    addresses = {
+        exchange: msgspec.structs.replace(one, ws_url=f"ws://{_HERE}/{exchange}", rest_url=f"http://{_HERE}/{exchange}")
+        for exchange, one in settings.exchanges.items()
+    }
+    settings = msgspec.structs.replace(settings, clock=LoopClock(start), exchanges=addresses)
+
+    async def live() -> None:
+        stop = asyncio.Event()
+        async with Emulator(settings, faults):
+            recording = asyncio.create_task(Recorder(settings, ask=_ask).run(stop))
+            await asyncio.wait({recording}, timeout=(end - start).total_seconds())
+            stop.set()
+            assert await recording, "the lake did not take everything"
+
+    run(live(), lasting=end - start + timedelta(hours=1))
+
+
+async def _ask(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
+    module = EXCHANGES[exchange]
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(rest_url + module.instruments_request().path)
+    return module.parse_instruments(answer.content)
