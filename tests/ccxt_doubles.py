@@ -1,20 +1,51 @@
-"""A ccxt object that follows a script, for tests: what it receives is what the test says."""
+"""ccxt on virtual time: a double of its objects that follows a script, and its real clients in a world in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import io
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future as Settled
+from datetime import datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import aiohttp
 import ccxt
+import pytest
+import urllib3
 from aiohttp import WSMsgType
+from ccxt.async_support.base import throttler
 
+from stream import roster
 from stream.clock import Clock
 from stream.long_tail.feed import CcxtConnection, LongTail
 from stream.long_tail.trust import Trust
+from stream.wire import milliseconds
 from tests.recording import Journal
+from tests.sim.loop import START
+
+HANG = 120
+"""Real seconds that only a hang takes."""
+_T = TypeVar("_T")
+
+
+class StillClock(Clock):
+    """Stands where a `LoopClock` begins, and its seconds are over at once. For what needs no loop."""
+
+    def __init__(self) -> None:
+        super().__init__(speed=10_000)
+
+    def now(self) -> datetime:
+        """Always the same."""
+        return START
+
+
+# A double that follows a script: what it receives is what the test says
 
 
 class Future(asyncio.Future[Any]):
@@ -27,6 +58,7 @@ class Client:
     def __init__(self, receive: Callable[[Any], None]) -> None:
         self.error: Exception | None = None
         self.deaf = False
+        self.pings = 0
         self.connected = Future()
         self.connected.set_result("url")
         self.connection = self
@@ -56,6 +88,7 @@ class Client:
 
     async def ping(self, words: bytes) -> None:
         """Answered at once."""
+        self.pings += 1
         if not self.deaf:
             self.handle_message(SimpleNamespace(type=WSMsgType.PONG, data=words))
 
@@ -70,6 +103,8 @@ class FakeExchange:
         self.rest: list[list[Any]] = []
         self.refusals: dict[str, Exception] = {}
         self.asked: list[str] = []
+        self.compared: list[int] = []
+        """Since when its rows over REST were asked for, each time."""
         self.asking = asyncio.Condition()
         self.made: dict[str, Client] = {}
 
@@ -93,6 +128,7 @@ class FakeExchange:
     async def fetch_ohlcv(self, symbol: str, timeframe: str, since: int, limit: int) -> list[list[Any]]:
         """REST."""
         assert (symbol, timeframe, limit) == ("BTC/USDT", "1m", 100)
+        self.compared.append(since)
         return [row for row in self.rest if row[0] >= since]
 
     def feature_value(self, *_: str) -> None:
@@ -139,3 +175,126 @@ async def connected(
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+# The real clients in a world in memory
+
+
+@contextlib.contextmanager
+def clients_in_memory(clock: Clock) -> Iterator[None]:
+    """During the block, ccxt's clients connect in the virtual loop's network, and their time is the clock's.
+
+    The blocking ones, and who calls them, run in threads that go `in_step`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiohttp.TCPConnector, "_wrap_create_connection", _dial)
+        patch.setattr(urllib3.util.connection, "create_connection", _connect)
+        patch.setattr(time, "sleep", _sleep)
+        patch.setattr(ccxt.Exchange, "milliseconds", staticmethod(lambda: milliseconds(clock.now())))
+        patch.setattr(throttler, "time", lambda: clock.now().timestamp())
+        patch.setattr(roster, "_in_thread", in_step)
+        yield
+
+
+async def in_step(function: Callable[..., _T], *arguments: object) -> _T:
+    """As `asyncio.to_thread`, in step with the virtual loop: one of them stands while the other one goes.
+
+    When the thread connects, reads or sleeps, the loop goes on until that has happened. So a client that blocks takes
+    as much time as there is to take in that world, however fast the machine is.
+    """
+    wishes: queue.SimpleQueue[tuple[Coroutine[Any, Any, Any], Settled[Any]] | None] = queue.SimpleQueue()
+    result: Settled[_T] = Settled()
+
+    def work() -> None:
+        _here.wishes = wishes
+        try:
+            result.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001  # it is raised where it is awaited
+            result.set_exception(error)
+        wishes.put(None)
+
+    threading.Thread(target=work, name="in step", daemon=True).start()
+    while (wish := wishes.get(timeout=HANG)) is not None:
+        coroutine, answer = wish
+        try:
+            answer.set_result(await coroutine)
+        except BaseException as error:
+            answer.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+    return result.result()
+
+
+_here = threading.local()
+"""`wishes`, in a thread that goes in step: coroutines whose ends it waits for."""
+
+
+def _wait_for(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """What the coroutine gives, when the loop has run it. For threads that go in step."""
+    answer: Settled[_T] = Settled()
+    _here.wishes.put((coroutine, answer))
+    return answer.result(HANG)
+
+
+_really_sleep = time.sleep
+
+
+def _sleep(seconds: float) -> None:
+    """Threads that go in step sleep in the loop's time, the others in ours."""
+    if hasattr(_here, "wishes"):
+        _wait_for(asyncio.sleep(seconds))
+    else:
+        _really_sleep(seconds)
+
+
+class _Socket(io.RawIOBase):
+    """What urllib3 needs of a connected socket, for a thread that goes in step."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Who waits for ever is noticed by the loop."""
+
+    def sendall(self, data: bytes) -> None:
+        """It is under way, and there was room for it."""
+
+        async def send() -> None:
+            self._writer.write(data)
+            await self._writer.drain()
+
+        _wait_for(send())
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What comes."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """At least one byte, or none at the end."""
+        data = _wait_for(self._reader.read(len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """What was sent still arrives."""
+        if not self.closed:
+            self._writer.close()  # the loop stands meanwhile
+        super().close()
+
+
+def _connect(address: tuple[str, int], *_: object, **__: object) -> _Socket:
+    """In the place of urllib3's own."""
+    return _Socket(*_wait_for(asyncio.open_connection(*address)))
+
+
+async def _dial(_: aiohttp.TCPConnector, factory: Any, *, addr_infos: Any, req: Any, **__: Any) -> Any:
+    """In the place of aiohttp's own, which makes a socket first."""
+    host, port = addr_infos[0][4][:2]
+    try:
+        return await asyncio.get_running_loop().create_connection(factory, host, port)
+    except OSError as error:
+        raise aiohttp.ClientConnectorError(req.connection_key, error) from error

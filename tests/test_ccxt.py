@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import ccxt
+import msgspec
 import pytest
 
-from stream import exchanges, settings
+from stream import exchanges, recorder, settings
 from stream.clock import Clock
 from stream.emulator.bar import Bar
 from stream.emulator.faults import Faults
@@ -38,10 +40,10 @@ from stream.wire import MINUTE, Fetched, from_milliseconds, milliseconds
 from tasks.hour import rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
 from tasks.tables import parquet
-from tests.ccxt_doubles import connected
-from tests.emulated import END, FIRST, PAIRS, configure
-from tests.recording import Journal, fast_clock, read, read_lake
-from tests.test_rehearsal import free_port
+from tests.ccxt_doubles import HANG, StillClock, clients_in_memory, connected, in_step
+from tests.emulated import END, FIRST, PAIRS, in_memory
+from tests.recording import read, read_lake
+from tests.sim.loop import LoopClock, run
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
 FAULTS = Faults(
@@ -67,21 +69,24 @@ root = lake
 compression = none
 [stream]
 recorder_id = tail
-[clock]
-simulated_start = {start}
-wall_start = {now}
-speed = {speed}
+fsync_seconds = 60
 [exchange_okxus]
-ws_url = ws://127.0.0.1:{port}/us
-rest_url = http://127.0.0.1:{port}/us
+ws_url = ws://127.0.0.1:1/us
+rest_url = http://127.0.0.1:1/us
 [exchange_gateeu]
-ws_url = ws://127.0.0.1:{port}/eu
-rest_url = http://127.0.0.1:{port}/eu
+ws_url = ws://127.0.0.1:1/eu
+rest_url = http://127.0.0.1:1/eu
 [exchange_kraken]
-ws_url = ws://127.0.0.1:{port}/k
-rest_url = http://127.0.0.1:{port}/k
+ws_url = ws://127.0.0.1:1/k
+rest_url = http://127.0.0.1:1/k
 [pairs]
 """
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Waits are scattered, the same way each time."""
+    random.seed(FAULTS.seed)
 
 
 # From the recorder to silver
@@ -89,19 +94,25 @@ rest_url = http://127.0.0.1:{port}/k
 
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """Three exchanges of the long tail: 21 minutes recorded at speed, with faults, and the hour judged."""
+    """Three exchanges of the long tail: 21 minutes recorded on virtual time, with faults, and the hour judged."""
     folder = tmp_path_factory.mktemp("tail")
-    text = CONFIG.format(
-        start=HOUR + timedelta(minutes=39, seconds=30), now=datetime.now(UTC).isoformat(), speed=240, port=free_port()
-    )
-    text += "".join(f"{exchange} = {json.dumps(symbols)}\n" for exchange, symbols in TAIL.items())
-    with pytest.MonkeyPatch.context() as patch:
+    text = CONFIG + "".join(f"{exchange} = {json.dumps(symbols)}\n" for exchange, symbols in TAIL.items())
+    clock = LoopClock(HOUR + timedelta(minutes=39, seconds=30))
+    random.seed(FAULTS.seed)  # this comes before the tests
+    with pytest.MonkeyPatch.context() as patch, clients_in_memory(clock):
         patch.delitem(exchanges.EXCHANGES, "kraken")
         patch.setitem(VENUES, "okxus", VENUES["okx"])
         patch.setitem(VENUES, "gateeu", VENUES["gate"])
-        context = Context(settings.parse(text, folder / "luigi.cfg"))
-        asyncio.run(rehearse(context))
+        patch.setattr(recorder, "_FAREWELL", HANG)  # the uploader is a real thread, and the disk a real one
+        patch.setattr(rest_hour, "in_parallel", one_by_one)
+        context = Context(msgspec.structs.replace(settings.parse(text, folder / "luigi.cfg"), clock=clock))
+        run(rehearse(context))
     return context
+
+
+def one_by_one(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """In the thread that goes in step: no chance decides which pair is asked about first."""
+    return [function(item) for item in items]
 
 
 async def rehearse(context: Context) -> None:
@@ -113,7 +124,7 @@ async def rehearse(context: Context) -> None:
         stop.set()
         assert await recording
         for exchange in TAIL:
-            await asyncio.to_thread(judge, context, exchange)
+            await in_step(judge, context, exchange)
 
 
 def judge(context: Context, exchange: str) -> None:
@@ -207,7 +218,7 @@ WITNESSED = [id_ for id_ in VENUES if id_ not in NO_CLIENT]
 @pytest.mark.parametrize("id_", WITNESSED)
 def test_ccxts_rest_client_reads_the_truth(id_: str) -> None:
     """Lists of pairs and five hours of candles, page by page; a minute without a row had no trades."""
-    found = configure(END - timedelta(seconds=30), 60)
+    found = in_memory(END - timedelta(seconds=30))
 
     def ask() -> tuple[set[str], dict[str, Fetched]]:
         with open_ccxt(id_, found.exchanges[id_].rest_url, found.clock) as client:
@@ -216,7 +227,7 @@ def test_ccxts_rest_client_reads_the_truth(id_: str) -> None:
 
     async def scenario() -> None:
         async with Emulator(found) as emulator:
-            listed, fetched = await asyncio.to_thread(ask)
+            listed, fetched = await in_step(ask)
             assert listed == set(PAIRS)
             for symbol, got in fetched.items():
                 assert (got.covered_start, got.covered_end) == (END - 5 * 60 * MINUTE, END - MINUTE)
@@ -230,13 +241,18 @@ def test_ccxts_rest_client_reads_the_truth(id_: str) -> None:
                     else:
                         assert bar.trade_count == 0
 
-    asyncio.run(scenario())
+    with clients_in_memory(found.clock):
+        run(scenario())
 
 
 @pytest.mark.parametrize("id_", WITNESSED)
 def test_ccxts_websocket_client_hears_the_truth(id_: str) -> None:
-    """What it has of each whole minute is the candle; where there are no candles, the trades are all there."""
-    found = configure(FIRST + timedelta(minutes=60, seconds=50), 240)
+    """What it has of each whole minute is the candle; where there are no candles, the trades are all there.
+
+    It misses no minute with trades of those that it heard from start to end.
+    """
+    found = in_memory(FIRST + timedelta(minutes=60, seconds=50))
+    listened = [FIRST + place * MINUTE for place in range(61, 66)]
 
     async def scenario() -> None:
         async with Emulator(found) as emulator:
@@ -247,9 +263,11 @@ def test_ccxts_websocket_client_hears_the_truth(id_: str) -> None:
             finally:
                 await exchange.close()
             for symbol, minutes in zip(PAIRS, heard, strict=True):
-                whole = sorted(minutes)[1:-1]
-                assert len(whole) >= 2
-                for start in whole:
+                for minute in listened:
+                    bar = emulator.truth(id_, symbol, minute)
+                    assert bar is not None
+                    assert milliseconds(minute) in minutes or not bar.trade_count
+                for start in sorted(minutes)[1:-1]:
                     bar = emulator.truth(id_, symbol, from_milliseconds(start))
                     assert bar is not None
                     if id_ in MISREAD:
@@ -260,7 +278,8 @@ def test_ccxts_websocket_client_hears_the_truth(id_: str) -> None:
                         deals = [(str(one.trade_id), float(one.price), float(one.size)) for one in trades(bar)]
                         assert sorted(minutes[start]) == sorted(deals)
 
-    asyncio.run(scenario())
+    with clients_in_memory(found.clock):
+        run(scenario())
 
 
 async def hear_candles(exchange: Any, native: str) -> dict[int, Any]:
@@ -284,10 +303,10 @@ async def hear_trades(exchange: Any, native: str) -> dict[int, Any]:
 async def hear(
     watch: Callable[..., Any], native: str, sort: Callable[[Any], dict[int, Any]], *more: str
 ) -> dict[int, Any]:
-    """Watches for a wall second and a half, which are six minutes."""
+    """Watches for six minutes."""
     minutes: dict[int, Any] = {}
     try:
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(360):
             while True:
                 minutes.update(sort(await watch(native, *more)))
     except TimeoutError:
@@ -297,7 +316,7 @@ async def hear(
 # A connection that follows a script
 
 MOMENT = milliseconds(datetime(2026, 11, 22, 6, 59, tzinfo=UTC))
-"""The minute in which `fast_clock` begins."""
+"""The minute in whose middle a `LoopClock` begins."""
 
 
 def row(place: int, volume: float = 1.0) -> list[Any]:
@@ -305,16 +324,11 @@ def row(place: int, volume: float = 1.0) -> list[Any]:
     return [MOMENT + 60_000 * place, 10.0, 12.0, 9.0, 11.0, volume]
 
 
-def record(script: Any) -> None:
-    """Runs a test's coroutine, but not for ever."""
-    asyncio.run(asyncio.wait_for(script, 8))
-
-
 def test_each_change_is_one_line() -> None:
     """History is a snapshot, the rest are updates; what did not change is not written again."""
 
     async def go() -> None:
-        async with connected(fast_clock(), "BTC-USDT", "ETH-USDT") as (exchange, journal, one, _):
+        async with connected(LoopClock(), "BTC-USDT", "ETH-USDT") as (exchange, journal, one, _):
             exchange.send("BTC/USDT", row(-1), row(0))
             exchange.send("BTC/USDT", row(-1), row(0))
             exchange.send("ETH/USDT", row(0))
@@ -332,7 +346,7 @@ def test_each_change_is_one_line() -> None:
             assert [line["status"] for line in journal.lines("status")] == ["connected"] * 2 + ["subscribed"] * 2
             assert one.opened and one.intake.candles == 5
 
-    record(go())
+    run(go())
 
 
 @pytest.mark.parametrize(
@@ -351,10 +365,11 @@ def test_a_bad_row_is_kept_and_stops_nobody(bad: list[Any], says: str) -> None:
     """It is rejected with the reason, once; its pair begins anew, the other pairs go on."""
 
     async def go() -> None:
-        async with connected(fast_clock(), "BTC-USDT", "ETH-USDT") as (exchange, journal, one, _):
+        async with connected(LoopClock(), "BTC-USDT", "ETH-USDT") as (exchange, journal, one, _):
             exchange.send("BTC/USDT", row(1))
             exchange.send("ETH/USDT", row(1))
             since = dict(one.intake.since)
+            await asyncio.sleep(1)
             exchange.send("BTC/USDT", bad)
             exchange.send("ETH/USDT", row(2))
             (line,) = journal.lines("rejected")
@@ -363,16 +378,17 @@ def test_a_bad_row_is_kept_and_stops_nobody(bad: list[Any], says: str) -> None:
             assert one.intake.since["BTC/USDT"] > since["BTC/USDT"]
             assert one.intake.since["ETH/USDT"] == since["ETH/USDT"]
 
-    record(go())
+    run(go())
 
 
 def test_what_ccxt_cannot_handle_makes_all_pairs_begin_anew() -> None:
     """Whose last update it was is not known. ccxt's receiving goes on."""
 
     async def go() -> None:
-        async with connected(fast_clock(), "BTC-USDT") as (exchange, journal, one, _):
+        async with connected(LoopClock(), "BTC-USDT") as (exchange, journal, one, _):
             exchange.send("BTC/USDT", row(0))
             since = one.intake.since["BTC/USDT"]
+            await asyncio.sleep(1)
             exchange.send_text('{"torn":')
             exchange.send("BTC/USDT", row(1))
             (line,) = journal.lines("rejected")
@@ -380,70 +396,69 @@ def test_what_ccxt_cannot_handle_makes_all_pairs_begin_anew() -> None:
             assert one.intake.since["BTC/USDT"] > since
             assert len(journal.lines("update")) == 2
 
-    record(go())
+    run(go())
 
 
 def test_alive_lines_need_pongs() -> None:
     """Where pings are not answered, nothing is proven; later pongs prove what went before, on the same line."""
 
-    async def go() -> None:
-        async with connected(fast_clock(240), "BTC-USDT") as (exchange, journal, _, _):
+    async def go(seconds: float, unanswered: int) -> tuple[list[str], list[str]]:
+        async with connected(LoopClock(), "BTC-USDT") as (exchange, journal, _, _):
+            client = exchange.client("wss://fake")
+            client.deaf = True
             exchange.send("BTC/USDT", row(0))
-            assert [line["interval_start"] for line in await journal.wait_for("alive", 2)] == [
-                "2026-11-22T06:59:00Z",
-                "2026-11-22T07:00:00Z",
-            ]
+            await asyncio.sleep(seconds)
+            assert client.pings == unanswered
+            client.deaf = False
+            lines = await journal.wait_for("alive", 4)
+        return [line["interval_start"][11:16] for line in lines], [line["recv_ts"][11:16] for line in lines]
 
-        async with connected(fast_clock(240), "BTC-USDT") as (exchange, journal, _, _):
-            exchange.client("wss://fake").deaf = True
-            exchange.send("BTC/USDT", row(0))
-            await asyncio.sleep(0.8)
-            assert not journal.lines("alive")
-
-    record(go())
+    minutes = ["06:59", "07:00", "07:01", "07:02"]
+    assert run(go(0, 0)) == (minutes, ["07:00", "07:01", "07:02", "07:03"])
+    assert run(go(150, 2)) == (minutes, ["07:02", "07:02", "07:02", "07:03"])
 
 
 def test_alive_lines_need_ccxt_to_agree_with_rest() -> None:
     """Until three candles were the same over REST, they are held back; then they are told of all minutes."""
 
-    async def go(volume: float) -> list[Any]:
-        clock = fast_clock(480)
-        async with connected(clock, "BTC-USDT", trusted=False) as (exchange, journal, _, _):
+    async def go(volume: float) -> tuple[list[Any], list[int]]:
+        async with connected(LoopClock(), "BTC-USDT", trusted=False) as (exchange, journal, _, _):
             exchange.rest = [row(place, volume) for place in range(1, 5)]
-            for place in range(5):
+            for place in range(8):
                 exchange.send("BTC/USDT", row(place))
-                await clock.sleep(60)
-            assert not [line for line in journal.lines("alive") if line["recv_ts"] < "2026-11-22T07:03"]
-            await clock.sleep(180)
-            return journal.lines("alive")
+                await asyncio.sleep(60)
+            return journal.lines("alive"), [(since - MOMENT) // 60_000 for since in exchange.compared]
 
-    alive = asyncio.run(go(1.0))
-    assert alive[0]["interval_start"] == "2026-11-22T06:59:00Z" and len(alive) > 4
-    assert asyncio.run(go(10.0)) == []
+    alive, compared = run(go(1.0))
+    assert [(line["interval_start"][11:16], line["recv_ts"][11:16]) for line in alive] == [
+        *((minute, "07:04") for minute in ("06:59", "07:00", "07:01", "07:02", "07:03")),
+        *(("07:04", "07:05"), ("07:05", "07:06"), ("07:06", "07:07")),
+    ]
+    assert compared == [1, 2, 3]  # a minute after each candle's end, and no more once three agreed
+    assert run(go(10.0)) == ([], [1] * 6)
 
 
 def test_a_volume_that_went_back_is_a_doubt_until_it_is_there_again() -> None:
     """An update that was overtaken does no harm if another one follows; as the minute's last it is not believed."""
 
-    async def go(*volumes: float) -> Journal:
-        async with connected(fast_clock(240), "BTC-USDT") as (exchange, journal, _, _):
+    async def go(*volumes: float) -> tuple[list[str], str]:
+        async with connected(LoopClock(), "BTC-USDT") as (exchange, journal, _, _):
             exchange.send("BTC/USDT", row(0))
             for volume in volumes:
                 exchange.send("BTC/USDT", row(0, volume))
-            await asyncio.sleep(0.25)
-        return journal
+            (first, *_) = await journal.wait_for("alive")
+        lost = [line["detail"] for line in journal.lines("status") if line["status"] == "lost"]
+        return lost, first["interval_start"]
 
-    for volumes, lost in (((2.0, 1.5, 2.0), 0), ((2.0, 1.5), 1)):
-        journal = asyncio.run(go(*volumes))
-        assert len([line for line in journal.lines("status") if line["status"] == "lost"]) == lost
-        assert bool(journal.lines("alive")) == (not lost)
+    assert run(go(2.0, 1.5, 2.0)) == ([], "2026-11-22T06:59:00Z")
+    assert run(go(2.0, 1.5)) == (["a minute's volume had been 2.0, then was less"], "2026-11-22T07:00:00Z")
 
 
 def test_a_refused_pair_leaves_the_others_alone() -> None:
     """ccxt tells everybody that one of the requests was wrong: that is not the end of the line."""
 
     async def go() -> None:
-        async with connected(fast_clock(), "BTC-USDT", "FOO-USDT") as (exchange, journal, _, running):
+        async with connected(LoopClock(), "BTC-USDT", "FOO-USDT") as (exchange, journal, _, running):
             exchange.client("wss://fake").reject(ccxt.BadSymbol("fake does not have FOO/USDT"))
             lines = await journal.wait_for("refused", 2)
             assert "BadSymbol" in lines[0]["detail"]
@@ -453,26 +468,26 @@ def test_a_refused_pair_leaves_the_others_alone() -> None:
             assert "closing code 1006" in await running
             assert journal.lines("status")[-1]["status"] == "disconnected"
 
-    record(go())
+    run(go())
 
 
 def test_a_pair_that_cannot_be_asked_for_ends_the_connection() -> None:
     """Some exchanges are asked for a token first: that the line failed is no refusal, and is tried again soon."""
 
     async def go() -> None:
-        async with connected(fast_clock(), "BTC-USDT") as (exchange, _, one, running):
+        async with connected(LoopClock(), "BTC-USDT") as (exchange, _, one, running):
             exchange.refusals["BTC/USDT"] = ccxt.RequestTimeout("no token")
             await one._subscribe("BTC/USDT")
             assert await running == "BTC-USDT could not be asked for: RequestTimeout no token"
 
-    record(go())
+    run(go())
 
 
 def test_a_full_disk_ends_the_connection_with_its_error() -> None:
     """As it does with a native one; ccxt's receiving does not see it."""
 
     async def go() -> None:
-        async with connected(fast_clock(), "BTC-USDT") as (exchange, _, one, running):
+        async with connected(LoopClock(), "BTC-USDT") as (exchange, _, one, running):
             one._write = full
             exchange.send("BTC/USDT", row(0))
             with pytest.raises(SpoolFull):
@@ -481,19 +496,19 @@ def test_a_full_disk_ends_the_connection_with_its_error() -> None:
     def full(_: bytes) -> None:
         raise SpoolFull("no room")
 
-    record(go())
+    run(go())
 
 
 # REST
 
 
 def rest(client: Any) -> CcxtRest:
-    """Of such a ccxt client, on a fast clock."""
+    """Of such a ccxt client, on a clock that stands."""
     markets = {"BTC/USDT": {"symbol": "BTC/USDT", "base": "BTC", "quote": "USDT", "spot": True}}
     future = {"symbol": "BTC/USDT:USDT", "base": "BTC", "quote": "USDT", "spot": False}
     parts = {"has": {"fetchOHLCV": True}, "timeframes": {"1m": "1"}, "feature_value": lambda *_: 10}
     parts["load_markets"] = lambda: markets | {"BTC/USDT:USDT": future}
-    return CcxtRest("fake", SimpleNamespace(**parts, **client), fast_clock(10_000))
+    return CcxtRest("fake", SimpleNamespace(**parts, **client), StillClock())
 
 
 def test_rest_goes_on_behind_a_page_without_rows() -> None:
@@ -610,11 +625,14 @@ def test_nobody_pays_for_what_he_does_not_use() -> None:
 
 def test_an_exchange_that_ccxt_does_not_stream(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One line says that REST is all there is; a recorder with nothing else to do says so."""
-    clock = "[clock]\nsimulated_start = 2026-01-01T00:00:00Z\nwall_start = 2026-01-01T00:00:00Z\nspeed = 10000"
-    here = f"[stream]\nspool_dir = {tmp_path}\n[exchange_bitstamp]\nrest_url = http://127.0.0.1:9\n{clock}"
-    found = parsed('bitstamp = ["BTC-USD"]', here)
-    with pytest.raises(SettingsError, match=r"can be recorded\. The messages above say why"):
-        asyncio.run(Recorder(found).run(asyncio.Event()))
+    here = f"[stream]\nspool_dir = {tmp_path}\n[exchange_bitstamp]\nrest_url = http://127.0.0.1:9"
+    found = msgspec.structs.replace(parsed('bitstamp = ["BTC-USD"]', here), clock=LoopClock())
+
+    async def go() -> None:
+        await Recorder(found).run(asyncio.Event())
+
+    with clients_in_memory(found.clock), pytest.raises(SettingsError, match=r"recorded\. The messages above say why"):
+        run(go())
     assert [record.message for record in caplog.records if "REST" in record.message][-1] == (
         "bitstamp: ccxt streams no 1-minute candles of it: nothing is recorded, its minutes come from REST"
     )
