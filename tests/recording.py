@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,7 +28,6 @@ from stream.live.connection import Connection
 from stream.wire import Exchange, Record
 
 PAYLOADS = Path(__file__).parent / "payloads"
-SIMULATED = datetime(2026, 11, 22, 6, 59, 30, tzinfo=UTC)
 PATIENCE = 900
 """Seconds, virtual or real, that only a hang takes."""
 Script = Callable[[ServerConnection, int], Awaitable[None]]
@@ -36,11 +36,6 @@ Script = Callable[[ServerConnection, int], Awaitable[None]]
 def payload(name: str) -> str:
     """A recorded message."""
     return (PAYLOADS / name).read_text().strip()
-
-
-def fast_clock(speed: float = 60, start: datetime = SIMULATED) -> Clock:
-    """A clock whose minutes are short."""
-    return Clock(simulated_start=start, wall_start=datetime.now(UTC), speed=speed)
 
 
 def like(
@@ -166,17 +161,40 @@ class FailingLake(FolderLake):
         super().__init__(root)
         self.failures = failures
         self.attempts = 0
+        self.tried = threading.Event()
+        """Somebody has begun to write."""
         self.opened = threading.Event()
         self.opened.set()
+        self._counting = threading.Lock()  # several threads write at once
 
     def put(self, key: str, data: bytes) -> None:
         """Fail, wait, or write."""
-        self.attempts += 1
-        self.opened.wait(10)
-        if self.failures:
-            self.failures -= 1
+        with self._counting:
+            self.attempts += 1
+            failing = self.failures > 0
+            self.failures -= failing
+        self.tried.set()
+        assert self.opened.wait(PATIENCE)
+        if failing:
             raise LakeError("The store is out of order.")
         super().put(key, data)
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called in this thread while that works: what it costs, on any machine."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 def connection(exchange: Exchange | ModuleType, url: str, journal: Journal, clock: Clock, *symbols: str) -> Connection:
@@ -193,7 +211,13 @@ def connection(exchange: Exchange | ModuleType, url: str, journal: Journal, cloc
 
 
 def settings_text(
-    folder: Path, server: str, *, pairs: str = '["BTC-USDT"]', flush: float = 3600, clock: str = ""
+    folder: Path,
+    server: str,
+    *,
+    pairs: str = '["BTC-USDT"]',
+    flush: float = 3600,
+    fsync: float = 1,
+    clock: str = "",
 ) -> str:
     """A luigi.cfg for one scripted Binance."""
     return f"""
@@ -205,7 +229,7 @@ binance = {pairs}
 recorder_id = test
 spool_dir = {folder / "spool"}
 flush_seconds = {flush}
-fsync_seconds = 0.05
+fsync_seconds = {fsync}
 [exchange_binance]
 ws_url = ws://{server}
 rest_url = http://{server}

@@ -6,6 +6,7 @@ import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -88,12 +89,17 @@ def test_every_key_lies_where_the_contract_says() -> None:
     )
 
 
-def test_the_simulated_clock_runs_from_its_date_at_its_speed() -> None:
+def test_the_simulated_clock_runs_from_its_date_at_its_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """simulated_start + (now - wall_start) times speed, and durations shrink accordingly."""
-    wall = datetime.now(UTC) - timedelta(seconds=10)
+    wall, slept = datetime(2026, 1, 1, tzinfo=UTC), list[float]()
+    ten_seconds_later = SimpleNamespace(now=(wall + timedelta(seconds=10)).astimezone)
+    monkeypatch.setattr("stream.clock.datetime", ten_seconds_later)
+    monkeypatch.setattr("stream.clock.time", SimpleNamespace(sleep=slept.append))
     clock = Clock(simulated_start=HOUR, wall_start=wall, speed=60)
-    assert timedelta(minutes=10) <= clock.now() - HOUR < timedelta(minutes=11)
+    assert clock.now() == HOUR + timedelta(minutes=10)
     assert clock.wall_seconds(60) == 1
+    clock.pause(30)
+    assert slept == [0.5]
 
 
 @given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,7 @@ import pytest
 
 from stream.errors import WarehouseError
 from tasks.warehouse import embedded
-
-MS = 0.001
+from tests.recording import PATIENCE
 
 USER = """
 import sys, time
@@ -39,9 +39,13 @@ def user(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-c", USER, str(data_dir)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process, process.stdout.readline().strip()
+        hang = threading.Timer(PATIENCE, process.kill)  # which ends the line that is waited for
+        hang.start()
+        line = process.stdout.readline().strip()
+        hang.cancel()
+        yield process, line
         if process.poll() is None:
-            process.communicate("\n")
+            process.communicate("\n", timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -78,20 +82,22 @@ def test_embedded_survives_kill_9(data_dir: Path) -> None:
     """A killed user is not counted any more: the next one finds the server running, and stops it."""
     with user(data_dir) as (process, dsn):
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(PATIENCE)
         assert answers(dsn)
     with user(data_dir):
         assert answers(dsn)
     assert not answers(dsn)
 
 
-def test_embedded_survives_a_killed_server(data_dir: Path) -> None:
+def test_embedded_survives_a_killed_server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a killed server leaves behind does not stop the next."""
+    monkeypatch.setattr(embedded, "_START_ATTEMPTS", 10**9)  # its children may need a while to notice and to go
     with embedded.server(data_dir) as dsn:
         pid = int((data_dir / "cluster" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
+        hang = time.monotonic() + PATIENCE
         while answers(dsn):
-            time.sleep(10 * MS)
+            assert time.monotonic() < hang
         with embedded.server(data_dir) as again:
             assert answers(again)
     assert not answers(dsn)
@@ -104,7 +110,7 @@ def test_embedded_is_the_parents(data_dir: Path) -> None:
         for work in (embedded.keep, str):
             child = fork.Process(target=work, args=(data_dir,))
             child.start()
-            child.join()
+            child.join(PATIENCE)
             assert child.exitcode == 0
             assert answers(dsn)
     assert not answers(dsn)
@@ -116,8 +122,8 @@ def test_embedded_path_that_is_too_long_for_a_socket(data_dir: Path) -> None:
         assert answers(dsn)
 
 
-def test_embedded_is_ready_to_use(data_dir: Path) -> None:
-    """The default needs no init, and attaching to a running server takes no time."""
+def test_embedded_is_ready_to_use(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default needs no init, and attaching to a running server runs no program and waits for none."""
     script = (
         "import sys, test_warehouse\n"
         "from stream.settings import WarehouseSettings\n"
@@ -127,14 +133,17 @@ def test_embedded_is_ready_to_use(data_dir: Path) -> None:
         "        print(house.publish(test_warehouse.HOUR, test_warehouse.candles(), test_warehouse.ledger()))\n"
     )
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    command = [sys.executable, "-c", script, str(data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
+    command, variables = [sys.executable, "-c", script, str(data_dir)], os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=PATIENCE)
     assert (done.stdout.split(), done.stderr) == (["attached", "unchanged"], "")
     assert not (data_dir / "cluster" / "postmaster.pid").exists()
     with embedded.server(data_dir) as dsn:
-        began = time.monotonic()
-        with embedded.server(data_dir):
-            assert time.monotonic() - began < 100 * MS
+        with monkeypatch.context() as patch:
+            for slow in ("_initialise", "_launch", "_run"):
+                patch.delattr(embedded, slow)
+            with embedded.server(data_dir) as again:
+                assert again == dsn
+        assert answers(dsn)
     assert not answers(dsn)
 
 

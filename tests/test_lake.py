@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_listing_is_by_folder_and_sorted(lake: Lake) -> None:
     assert lake.folders("a/") == ["x", "y"]
 
 
+@pytest.fixture
+def _one_put_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store decides about a PUT's condition and obeys in one step; moto leaves room for another PUT in between."""
+    from moto.s3.responses import S3Response
+
+    put, turn = S3Response.put_object, threading.Lock()
+
+    def put_in_turn(self: S3Response) -> object:
+        with turn:
+            return put(self)
+
+    monkeypatch.setattr(S3Response, "put_object", put_in_turn)
+
+
+@pytest.mark.usefixtures("_one_put_at_a_time")
 def test_create_lets_the_first_one_win(lake: Lake) -> None:
     """Of many that create the same object at once, one does; the others are told, and change nothing."""
     with ThreadPoolExecutor(8) as pool:

@@ -1,34 +1,45 @@
-"""The recorder as a whole: against exchanges on loopback, through kills, full disks and stores that are away."""
+"""The recorder as a whole: through kills, full disks and stores that are away.
+
+As a process it is tried in real time, against an exchange on loopback. Inside the test it lives on virtual time, where
+only its uploader is a real thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import itertools
 import logging
 import os
+import random
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
 from stream import __main__ as process
 from stream.backoff import delays
-from stream.errors import SettingsError, SpoolFull
+from stream.clock import Clock
+from stream.errors import RestError, SettingsError, SpoolFull
+from stream.exchanges import binance
 from stream.recorder import Recorder, next_seal
-from stream.roster import unknown
+from stream.roster import Ask, unknown
 from stream.settings import Settings
 from stream.spool import Spool
+from stream.wire import MINUTE, Instrument
 from tests.recording import (
+    PATIENCE,
     PAYLOADS,
     FailingLake,
     acknowledge,
     exchange_server,
-    fast_clock,
     kline,
     make_settings,
     payload,
@@ -36,15 +47,25 @@ from tests.recording import (
     read_lake,
     settings_text,
 )
+from tests.sim.loop import START, LoopClock, run
 
 MINUTE_59 = datetime(2026, 11, 22, 6, 59, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent
 INSTRUMENTS = (PAYLOADS / "binance/rest/instruments.json").read_text()
+PROCESS = f"""
+import httpx, runpy, stream.recorder, stream.rest, stream.roster
+stream.recorder._FAREWELL = stream.roster._PATIENCE = {PATIENCE}
+stream.rest._TIMEOUT = httpx.Timeout({PATIENCE})
+runpy.run_module("stream", run_name="__main__", alter_sys=True)
+"""
+"""`python -m stream` on a machine that may be slow."""
 
 
-def run(coroutine: object, seconds: float = 20) -> None:
-    """A test's coroutine, but not for ever."""
-    asyncio.run(asyncio.wait_for(coroutine, seconds))  # type: ignore[arg-type]
+@pytest.fixture(autouse=True)
+def _in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The uploader is a real thread on a real disk: the last upload may take as long as it takes."""
+    monkeypatch.setattr("stream.recorder._FAREWELL", PATIENCE)
+    random.seed(7)
 
 
 async def talk(socket: ServerConnection, _number: int) -> None:
@@ -55,10 +76,20 @@ async def talk(socket: ServerConnection, _number: int) -> None:
         await asyncio.sleep(0.002)
 
 
+async def listed(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
+    """What REST would answer."""
+    return binance.parse_instruments(INSTRUMENTS.encode())
+
+
+def virtual(folder: Path, server: str, **options: Any) -> Settings:
+    """Settings whose clock is the virtual loop's."""
+    return msgspec.structs.replace(make_settings(folder, server, **options), clock=LoopClock())
+
+
 @contextlib.asynccontextmanager
-async def recording(settings: Settings, lake: FailingLake | None = None) -> AsyncIterator[Recorder]:
-    """A recorder in this process, stopped in an orderly way after the block."""
-    recorder, stop = Recorder(settings, lake), asyncio.Event()
+async def recording(settings: Settings, lake: FailingLake | None = None, ask: Ask = listed) -> AsyncIterator[Recorder]:
+    """A recorder in this loop, stopped in an orderly way after the block."""
+    recorder, stop = Recorder(settings, lake, ask), asyncio.Event()
     task = asyncio.create_task(recorder.run(stop))
     try:
         yield recorder
@@ -67,17 +98,19 @@ async def recording(settings: Settings, lake: FailingLake | None = None) -> Asyn
         await task
 
 
-async def until(check: object, seconds: float = 8) -> None:
-    """Wait until `check()` is true."""
-    assert callable(check)
-    async with asyncio.timeout(seconds):
+async def until(check: Callable[[], object]) -> None:
+    """Wait until `check()` is true, in the loop's time."""
+    async with asyncio.timeout(PATIENCE):
         while not check():  # noqa: ASYNC110  # it looks at files
             await asyncio.sleep(0.01)
 
 
-def spooled(folder: Path) -> bytes:
+def spooled(folder: Path, pattern: str = "*") -> bytes:
     """What lies in the spool."""
-    return b"".join(path.read_bytes() for path in sorted((folder / "spool").glob("*")) if path.stem.isdigit())
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # sealed or uploaded meanwhile: look again
+            paths = sorted((folder / "spool").glob(pattern))
+            return b"".join(path.read_bytes() for path in paths if path.stem.isdigit())
 
 
 def in_lake(folder: Path) -> bytes:
@@ -85,13 +118,23 @@ def in_lake(folder: Path) -> bytes:
     return b"".join(read_lake(folder / "lake").values())
 
 
-async def start_process(folder: Path, server: str, **options: float | str) -> asyncio.subprocess.Process:
-    """`python -m stream` with a settings file of its own."""
+def against_process(coroutine: Coroutine[Any, Any, None]) -> None:
+    """A test's coroutine in real time, but not for ever."""
+    asyncio.run(asyncio.wait_for(coroutine, PATIENCE))
+
+
+def environment(folder: Path, server: str) -> dict[str, str]:
+    """What a process finds its settings by. Its next hour, at which segments end too, is far away."""
     file = folder / "luigi.cfg"
-    file.write_text(settings_text(folder, server, **options))  # type: ignore[arg-type]
-    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(file), "PYTHONPATH": str(ROOT)}
+    begin = f"simulated_start = {MINUTE_59 + timedelta(seconds=90)}\nwall_start = {datetime.now(UTC)}"
+    file.write_text(settings_text(folder, server, clock=f"[clock]\n{begin}\n"))
+    return {**os.environ, "LUIGI_CONFIG_PATH": str(file), "PYTHONPATH": str(ROOT)}
+
+
+async def start_process(folder: Path, server: str) -> asyncio.subprocess.Process:
+    """`python -m stream` with a settings file of its own."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stream", env=environment, cwd=folder, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-c", PROCESS, env=environment(folder, server), cwd=folder, stderr=asyncio.subprocess.PIPE
     )
 
 
@@ -118,8 +161,9 @@ def test_sigterm_seals_and_uploads_what_is_open(tmp_path: Path) -> None:
         statuses = [line["status"] for text in lake.values() for line in read(text) if line["event_type"] == "status"]
         assert statuses == ["connected", "subscribed", "disconnected"]
         assert "Traceback" not in said and "recording 1 pairs" in said
+        assert "could not be read" not in said  # the list of pairs came over REST
 
-    run(go())
+    against_process(go())
 
 
 def test_a_kill_loses_nothing_that_was_in_the_spool(tmp_path: Path) -> None:
@@ -137,9 +181,7 @@ def test_a_kill_loses_nothing_that_was_in_the_spool(tmp_path: Path) -> None:
                 file.write(left.splitlines()[-1][:40])
             running = await start_process(tmp_path, server)
             await until(lambda: in_lake(tmp_path).count(b'"update"') > 50)
-            await until(
-                lambda: b'"update"' in b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("*.open"))
-            )
+            await until(lambda: b'"update"' in spooled(tmp_path, "*.open"))
             running.send_signal(signal.SIGTERM)
             said = await stderr_of(running)
         assert running.returncode == 0, said
@@ -150,7 +192,7 @@ def test_a_kill_loses_nothing_that_was_in_the_spool(tmp_path: Path) -> None:
         numbers = [int(key.rpartition("-")[2].partition(".")[0]) for key in read_lake(tmp_path / "lake")]
         assert len(set(numbers)) == 2  # the second process repeated no name
 
-    run(go())
+    against_process(go())
 
 
 def test_recording_goes_on_while_the_lake_is_away(tmp_path: Path) -> None:
@@ -159,9 +201,10 @@ def test_recording_goes_on_while_the_lake_is_away(tmp_path: Path) -> None:
     async def go() -> None:
         lake = FailingLake(tmp_path / "lake")
         lake.opened.clear()
-        async with exchange_server(talk, instruments=INSTRUMENTS) as server:
-            async with recording(make_settings(tmp_path, server, flush=0.2), lake) as recorder:
-                await until(lambda: len(recorder._spool.sealed()) >= 3 and lake.attempts)
+        async with exchange_server(talk) as server:
+            async with recording(virtual(tmp_path, server, flush=0.2), lake) as recorder:
+                await until(lambda: len(recorder._spool.sealed()) >= 3)
+                assert lake.tried.wait(PATIENCE)
                 before = spooled(tmp_path).count(b"\n")
                 await until(lambda: spooled(tmp_path).count(b"\n") > before + 50)
                 lake.opened.set()
@@ -175,18 +218,18 @@ def test_what_cannot_be_uploaded_at_the_end_waits_for_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The stop is bounded, says so in one line, and the next start brings everything."""
-    monkeypatch.setattr("stream.recorder._FAREWELL", 0.2)
 
     async def go() -> None:
-        async with exchange_server(talk, instruments=INSTRUMENTS) as server:
-            settings = make_settings(tmp_path, server)
-            async with recording(settings, FailingLake(tmp_path / "lake", failures=10**9)):
+        async with exchange_server(talk) as server:
+            monkeypatch.setattr("stream.recorder._FAREWELL", 0.01)
+            async with recording(virtual(tmp_path, server), FailingLake(tmp_path / "lake", failures=10**9)):
                 await until(lambda: b'"update"' in spooled(tmp_path))
             left = spooled(tmp_path)
             assert left and not read_lake(tmp_path / "lake")
-            monkeypatch.setattr("stream.recorder._FAREWELL", 10)
-            async with recording(settings):
-                await until(lambda: in_lake(tmp_path))
+            monkeypatch.setattr("stream.recorder._FAREWELL", PATIENCE)
+            async with recording(virtual(tmp_path, server)):
+                await until(lambda: b'"update"' in spooled(tmp_path, "*.open"))
+        assert spooled(tmp_path) == b""
         assert set(left.splitlines()) <= set(in_lake(tmp_path).splitlines())
 
     run(go())
@@ -197,19 +240,22 @@ def test_a_server_that_accepts_and_closes_is_not_dialled_in_a_hot_loop(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A connection that delivered nothing counts as a failure and waits; it is one incident in the log."""
-    dialled = 0
+    dialled: list[float] = []
 
-    async def slam(socket: ServerConnection, number: int) -> None:
-        nonlocal dialled
-        dialled = number
+    async def slam(socket: ServerConnection, _number: int) -> None:
+        dialled.append(asyncio.get_running_loop().time())
         await socket.close(1011)
 
     async def go() -> None:
-        async with exchange_server(slam, instruments=INSTRUMENTS) as server, recording(make_settings(tmp_path, server)):
-            await asyncio.sleep(2)
+        async with exchange_server(slam) as server, recording(virtual(tmp_path, server, fsync=60)):
+            await asyncio.sleep(1800)
 
     run(go())
-    assert 1 <= dialled <= 3
+    waits = [after - before for before, after in itertools.pairwise(dialled)]
+    averages = [0.5, binance.STREAM.reconnect, 4, 8, 16, 32, *[60] * 100]
+    assert len(waits) > 20
+    for wait, average in zip(waits, averages, strict=False):
+        assert 0.5 * average < wait < 1.5 * average + 0.1  # dialling and closing takes a moment, too
     assert caplog.text.count("not connected, trying again") == 1
 
 
@@ -240,13 +286,11 @@ def test_an_expiring_connection_is_replaced_with_an_overlap(tmp_path: Path) -> N
             closed.append(number)
 
     async def go() -> None:
-        async with (
-            exchange_server(script, instruments=INSTRUMENTS) as server,
-            recording(make_settings(tmp_path, server)),
-        ):
+        async with exchange_server(script) as server, recording(virtual(tmp_path, server)):
             await until(lambda: b'"replaced by a newer connection"' in spooled(tmp_path))
-            assert closed in ([], [1])
-            await until(lambda: spooled(tmp_path).count(b'"trade_count":2,') > 5)
+            before = spooled(tmp_path).count(b'"trade_count":2,')
+            await until(lambda: spooled(tmp_path).count(b'"trade_count":2,') > before + 5)
+            assert closed == [1]
         lines = read(in_lake(tmp_path))
         lines.sort(key=lambda line: str(line["recv_ts"]))
         told = [(line.get("status"), line["conn"]) for line in lines]
@@ -272,10 +316,7 @@ def test_a_replacement_that_fails_leaves_the_old_connection_alone(tmp_path: Path
             await asyncio.sleep(0.01)
 
     async def go() -> None:
-        async with (
-            exchange_server(script, instruments=INSTRUMENTS) as server,
-            recording(make_settings(tmp_path, server)),
-        ):
+        async with exchange_server(script) as server, recording(virtual(tmp_path, server)):
             await until(lambda: b"1013" in spooled(tmp_path))
             before = spooled(tmp_path).count(b'"update"')
             await until(lambda: spooled(tmp_path).count(b'"update"') > before + 10)
@@ -288,23 +329,32 @@ def test_a_full_disk_stops_recording_loudly_and_it_resumes(
 ) -> None:
     """One ERROR line, connections closed, nothing acknowledged is lost, and recording goes on when there is room."""
     caplog.set_level(logging.INFO)
-    full, append, written = False, Spool.append, []
+    full, append, check_room = False, Spool.append, Spool.check_room
+    written: list[bytes] = []
+    refusals = dialled = 0
 
-    def sometimes(spool: Spool, lines: bytes) -> None:
+    def refuse_when_full() -> None:
+        nonlocal refusals
         if full:
+            refusals += 1
             raise SpoolFull("The spool is full.")
+
+    def append_where_room(spool: Spool, lines: bytes) -> None:
+        refuse_when_full()
         append(spool, lines)
         written.append(lines)
 
-    def check_room(_spool: Spool) -> None:
-        if full:
-            raise SpoolFull("The spool is full.")
+    def check_where_room(spool: Spool) -> None:
+        refuse_when_full()
+        check_room(spool)
 
-    monkeypatch.setattr(Spool, "append", sometimes)
-    monkeypatch.setattr(Spool, "check_room", check_room)
+    monkeypatch.setattr(Spool, "append", append_where_room)
+    monkeypatch.setattr(Spool, "check_room", check_where_room)
     open_now = set()
 
     async def script(socket: ServerConnection, number: int) -> None:
+        nonlocal dialled
+        dialled = number
         open_now.add(number)
         try:
             await talk(socket, number)
@@ -313,16 +363,15 @@ def test_a_full_disk_stops_recording_loudly_and_it_resumes(
 
     async def go() -> None:
         nonlocal full
-        clock = "[clock]\nsimulated_start = 2026-11-22T06:59:00Z\nwall_start = {}\nspeed = 20"
-        async with exchange_server(script, instruments=INSTRUMENTS) as server:
-            settings = make_settings(tmp_path, server, clock=clock.format(datetime.now(UTC).isoformat()))
-            async with recording(settings):
-                await until(lambda: len(written) > 20)
-                full = True
-                await until(lambda: "recording has stopped" in caplog.text and not open_now)
-                await asyncio.sleep(0.5)
-                full, before = False, len(written)
-                await until(lambda: len(written) > before + 20)
+        async with exchange_server(script) as server, recording(virtual(tmp_path, server)):
+            await until(lambda: len(written) > 20)
+            full = True
+            await until(lambda: "recording has stopped" in caplog.text and not open_now)
+            before = refusals
+            await asyncio.sleep(120)
+            assert refusals >= before + 3 and dialled == 1  # it looked for room again and again, and did nothing else
+            full, before = False, len(written)
+            await until(lambda: len(written) > before + 20)
         assert sorted(in_lake(tmp_path).splitlines()) == sorted(b"".join(written).splitlines())
 
     run(go())
@@ -335,8 +384,8 @@ def test_an_unknown_pair_gets_a_sentence_and_stops_nobody(tmp_path: Path, caplog
 
     async def go() -> None:
         async with (
-            exchange_server(talk, instruments=INSTRUMENTS) as server,
-            recording(make_settings(tmp_path, server, pairs='["BTC-UDST", "BTC-USDT"]')),
+            exchange_server(talk) as server,
+            recording(virtual(tmp_path, server, pairs='["BTC-UDST", "BTC-USDT"]')),
         ):
             await until(lambda: b'"update"' in spooled(tmp_path))
 
@@ -349,24 +398,36 @@ def test_only_unknown_pairs_are_a_mistake_in_the_settings(tmp_path: Path) -> Non
     """There is nothing to record: better an end than a process that looks busy."""
 
     async def go() -> None:
-        async with exchange_server(talk, instruments=INSTRUMENTS) as server:
-            with pytest.raises(SettingsError, match="none of the pairs"):
-                await Recorder(make_settings(tmp_path, server, pairs='["QQ-WW"]')).run(asyncio.Event())
+        recorder = Recorder(virtual(tmp_path, "127.0.0.1:9", pairs='["QQ-WW"]'), ask=listed)
+        with pytest.raises(SettingsError, match="none of the pairs"):
+            await recorder.run(asyncio.Event())
 
     run(go())
 
 
+async def away(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
+    """REST that refuses."""
+    raise RestError("it is closed on Sundays")
+
+
+async def busy(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
+    """REST that does not answer."""
+    await asyncio.Event().wait()
+    return []
+
+
+@pytest.mark.parametrize(("ask", "reason"), [(away, "it is closed on Sundays"), (busy, "no answer within 15 s")])
 def test_pairs_are_recorded_as_configured_where_the_list_cannot_be_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ask: Ask, reason: str
 ) -> None:
     """REST being away is a warning, not a reason to miss the stream."""
 
     async def go() -> None:
-        async with exchange_server(talk) as server, recording(make_settings(tmp_path, server)):
+        async with exchange_server(talk) as server, recording(virtual(tmp_path, server), ask=ask):
             await until(lambda: b'"update"' in spooled(tmp_path))
 
     run(go())
-    assert "its list of pairs could not be read" in caplog.text
+    assert f"its list of pairs could not be read, all configured pairs are tried: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -386,35 +447,47 @@ def test_settings_that_cannot_be_used_are_a_sentence_and_a_status(
 
 def test_a_second_process_on_the_same_spool_is_refused(tmp_path: Path) -> None:
     """It says whose fault it is and what to change, and leaves the first alone."""
-
-    async def go() -> None:
-        async with exchange_server(talk, instruments=INSTRUMENTS) as server, recording(make_settings(tmp_path, server)):
-            await until(lambda: b'"update"' in spooled(tmp_path))
-            second = await start_process(tmp_path, server)
-            said = await stderr_of(second)
-        assert second.returncode == 1 and said.startswith("Another recorder is using the spool")
-
-    run(go())
+    command, variables = [sys.executable, "-m", "stream"], environment(tmp_path, "127.0.0.1:9")
+    with Spool(tmp_path / "spool", Clock()) as first:
+        first.append(b"1\n")
+        second = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        first.append(b"2\n")
+        assert spooled(tmp_path) == b"1\n2\n"
+    assert second.returncode == 1 and second.stderr.startswith("Another recorder is using the spool")
 
 
-def test_segments_end_after_the_minute_s_proof_and_at_every_hour(tmp_path: Path) -> None:
-    """On a clock whose hours are short: alive lines of the minute before are in the segment, and no hour is kept."""
+@pytest.mark.parametrize(("flush", "minutes"), [(900, [0, 15, 30, 45, 60]), (7200, [0, 60])])
+def test_segments_end_after_the_minute_s_proof_and_at_every_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush: float, minutes: list[int]
+) -> None:
+    """The last alive line of a segment is about the minute before its end, and no hour is kept."""
+    ends: list[datetime] = []
+    proven: list[str] = []
+    clock, seal = LoopClock(START + timedelta(minutes=50)), Spool.seal
+
+    def note(spool: Spool) -> None:
+        alive = [line for line in read(spooled(tmp_path, "*.open")) if line["event_type"] == "alive"]
+        ends.append(clock.now().replace(microsecond=0))
+        proven.append(alive[-1]["interval_end"] if alive else "")
+        seal(spool)
+
+    monkeypatch.setattr(Spool, "seal", note)
 
     async def ever(socket: ServerConnection, _: int) -> None:
         while True:
             await acknowledge(socket)
 
     async def go() -> None:
-        begin = fast_clock()
-        clock = f"[clock]\nsimulated_start = {begin.simulated_start}\nwall_start = {begin.wall_start}\nspeed = 120"
-        async with exchange_server(ever, instruments=INSTRUMENTS) as server:
-            settings = make_settings(tmp_path, server, flush=300, clock=clock)
-            async with recording(settings):
-                await until(lambda: b'"alive"' in in_lake(tmp_path))
-        alive = [json.loads(line) for line in in_lake(tmp_path).splitlines() if b'"alive"' in line]
-        assert datetime.fromisoformat(alive[0]["interval_end"]) <= datetime(2026, 11, 22, 7, 5, tzinfo=UTC)
+        async with exchange_server(ever) as server:
+            settings = make_settings(tmp_path, server, flush=flush, fsync=60)
+            async with recording(msgspec.structs.replace(settings, clock=clock)):
+                await asyncio.sleep(75 * 60)
 
     run(go())
+    expected = [datetime(2026, 11, 22, 8, tzinfo=UTC) + n * MINUTE for n in minutes]
+    assert ends[: len(minutes)] == [minute + timedelta(seconds=15) for minute in expected]
+    assert [datetime.fromisoformat(minute) for minute in proven[: len(minutes)]] == expected
+    assert ends[len(minutes)] >= START + timedelta(minutes=125)  # then the recorder stopped
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.recording import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 LUIGI = [sys.executable, "-m", "luigi", "--module", "tasks", "--local-scheduler"]
 KLINES = [sys.executable, "-m", "tasks.commands.cli"]
@@ -44,7 +46,7 @@ def run(folder: Path, command: list[str], config: str | None = BASE, **environme
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     said = done.stdout + done.stderr
     assert done.returncode != 0, said
@@ -118,7 +120,8 @@ def test_no_pairs_at_all(tmp_path: Path) -> None:
 )
 def test_an_hour_that_is_not_over(tmp_path: Path, hour: str, says: str) -> None:
     """Refused with the moment at which it will be ready."""
-    assert says in run(tmp_path, [*LUIGI, "SilverHour", "--hour", hour])
+    config = BASE.replace("speed = 50", "speed = 1")  # so that the hour is not over soon
+    assert says in run(tmp_path, [*LUIGI, "SilverHour", "--hour", hour], config=config)
 
 
 def test_an_hour_that_is_no_hour(tmp_path: Path) -> None:

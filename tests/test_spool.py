@@ -15,7 +15,7 @@ import pytest
 from stream.clock import Clock
 from stream.errors import SpoolError, SpoolFull
 from stream.spool import Numbers, Spool
-from tests.recording import read
+from tests.recording import PATIENCE, read
 
 LINE = b'{"exchange":"binance","event_type":"update"}\n'
 
@@ -107,7 +107,8 @@ with Spool(Path({str(tmp_path)!r}), Clock()) as spool:
     except SpoolFull as error:
         print(written, error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     written, sentence = done.stdout.split(maxsplit=1)
     assert int(written) == 1000 // len(LINE)
     assert str(tmp_path) in sentence and "Make room" in sentence
@@ -149,21 +150,26 @@ def test_a_restart_continues_behind_the_numbers_on_disk(tmp_path: Path) -> None:
 def test_sealing_and_syncing_from_other_threads_loses_no_line(tmp_path: Path) -> None:
     """Appends go on while segments end and are brought to the disk."""
     with spool(tmp_path) as one:
-        done = threading.Event()
+        done, meddled = threading.Event(), threading.Event()
 
         def meddle() -> None:
             while not done.is_set():
                 one.sync()
                 one.seal()
+                meddled.set()
 
         meddlers = [threading.Thread(target=meddle) for _ in range(2)]
         for meddler in meddlers:
             meddler.start()
         for n in range(3000):
             one.append(b"%d\n" % n)
+            if n % 100 == 0:
+                meddled.clear()
+                assert meddled.wait(PATIENCE)
         done.set()
         for meddler in meddlers:
-            meddler.join()
+            meddler.join(PATIENCE)
+            assert not meddler.is_alive()
         one.seal()
         text = b"".join(path.read_bytes() for path in one.sealed())
     assert text == b"".join(b"%d\n" % n for n in range(3000))

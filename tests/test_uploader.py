@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from stream.lake import layout
 from stream.spool import Spool
 from stream.uploader import Uploader, lines, split
 from stream.wire import MINUTE
-from tests.recording import FailingLake, read, read_lake
+from tests.recording import PATIENCE, FailingLake, calls, read, read_lake
 
 HOUR = datetime(2026, 11, 22, 7, tzinfo=UTC)
 
@@ -57,10 +57,31 @@ def rejected(moment: datetime) -> bytes:
     return bronze.encode(line)
 
 
-def make(spool: Spool, lake: FailingLake, speed: float = 100, compression: str = "zstd") -> Uploader:
-    clock = Clock(simulated_start=HOUR, wall_start=datetime.now(UTC), speed=speed)
+class Waits(Clock):
+    """A clock whose seconds all are `real` seconds together. What was asked for is noted."""
+
+    def __init__(self, real: float) -> None:
+        super().__init__()
+        self.asked: list[float]
+        self.__dict__.update(_real=real, asked=[])  # a clock is frozen
+
+    _real: float
+
+    def wall_seconds(self, seconds: float) -> float:
+        """However many."""
+        self.asked.append(seconds)
+        return self._real
+
+
+def make(spool: Spool, lake: FailingLake, compression: str = "zstd", clock: Clock | None = None) -> Uploader:
     kind = "zstd" if compression == "zstd" else "none"
-    return Uploader(spool=spool, lake=lake, recorder="test", compression=kind, clock=clock)  # type: ignore[arg-type]
+    return Uploader(
+        spool=spool,
+        lake=lake,
+        recorder="test",
+        compression=kind,  # type: ignore[arg-type]
+        clock=clock or Waits(2 * PATIENCE),
+    )
 
 
 def segment(spool: Spool, *texts: bytes) -> Path:
@@ -123,26 +144,45 @@ def test_a_segment_stays_until_all_of_its_objects_are_there(tmp_path: Path, spoo
 def test_an_outage_is_one_incident(tmp_path: Path, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     """Failures are repeated with patience, logged once, and everything arrives when the store is back."""
     caplog.set_level(logging.INFO)
+    clock = Waits(0)
     with spool:
         segments = [segment(spool, alive()), segment(spool, alive(symbol="ETH-USDT"))]
         lake = FailingLake(tmp_path / "lake", failures=4)
-        uploader = make(spool, lake)
+        uploader = make(spool, lake, clock=clock)
         uploader.start()
-        assert uploader.finish(timeout=8)
+        assert uploader.finish(timeout=PATIENCE)
     assert not any(path.exists() for path in segments) and lake.attempts == 6
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert "out of order" in caplog.text and "uploads work again" in caplog.text
+    assert all(0.5 <= wait / average <= 1.5 for wait, average in zip(clock.asked, (1, 2, 4, 8), strict=True))
 
 
-def test_a_store_that_stays_away_does_not_hold_up_the_end(tmp_path: Path, spool: Spool) -> None:
-    """`finish` gives up in time, says so, and the segment stays."""
+@pytest.mark.parametrize("answers", [True, False], ids=["refuses", "is silent"])
+def test_a_store_that_stays_away_does_not_hold_up_the_end(
+    tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """`finish` waits as long as it is told and no longer, says so, and the segment stays; then the thread ends."""
+    waited: list[float | None] = []
+    lake = FailingLake(tmp_path / "lake", failures=10**9)
+    if not answers:
+        lake.opened.clear()
     with spool:
         one = segment(spool, alive())
-        uploader = make(spool, FailingLake(tmp_path / "lake", failures=10**9))
+        uploader = make(spool, lake)
+        thread, join = uploader._thread, uploader._thread.join
+
+        def wait(timeout: float | None = None) -> None:
+            waited.append(timeout)
+            join(timeout)
+
+        monkeypatch.setattr(thread, "join", wait)
         uploader.start()
-        began = time.monotonic()
-        assert uploader.finish(timeout=0.2) is False
-        assert time.monotonic() - began < 2 and one.exists()
+        assert lake.tried.wait(PATIENCE)
+        assert uploader.finish(timeout=0.01) is False
+        assert waited == [0.01] and one.exists()
+        lake.opened.set()
+        join(PATIENCE)  # although it is not yet time for the next attempt
+        assert not thread.is_alive() and one.exists()
 
 
 def test_what_the_disk_garbled_is_kept_apart(tmp_path: Path, spool: Spool) -> None:
@@ -190,12 +230,27 @@ def test_splitting_loses_nothing_and_each_line_is_in_its_own_place(
                 assert key == layout.stream_key(line["exchange"], line["symbol"], hour_of(moment), "r", 7, ".jsonl")
 
 
+class Watched(bytes):
+    """Bytes that count how many of them are looked at."""
+
+    looked_at = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        self.looked_at += len(found)
+        return found
+
+    def find(self, *what: Any) -> int:
+        end, (_, start) = super().find(*what), what
+        self.looked_at += end + 1 - start
+        return end
+
+
 def test_a_large_segment_is_split_at_a_useful_pace() -> None:
-    """A minute's worth of 1,000 pairs takes well under a second."""
-    text = alive()
-    content = text * (20_000_000 // len(text))
-    began = time.monotonic()
+    """Each byte is looked at twice and each line costs a handful of calls, however many there are."""
+    content = Watched(alive() * 5000)
     (spans,) = split(content, recorder="r", segment=7, suffix=".jsonl").values()
-    assert len(spans) == 2 * content.count(b"\n")
-    assert time.monotonic() - began < 2
+    assert len(spans) == 2 * 5000
     assert json.loads(content[spans[-2] : spans[-1]])["symbol"] == "BTC-USDT"
+    assert content.looked_at <= 2 * len(content) + spans[-1] - spans[-2]
+    assert calls(lambda: split(bytes(content), recorder="r", segment=7, suffix=".jsonl")) < 8 * 5000
