@@ -15,6 +15,7 @@ from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from stream.wire import MINUTE
 from tasks.tables import parquet
+from tests.recording import PATIENCE
 from tests.test_rehearsal import CONFIG, addresses, free_port, pair_lines, process, wait_for
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
@@ -44,7 +45,7 @@ def luigi(environment: dict[str, str], task: str) -> str:
     """Runs a task of the hour; returns what it said."""
     command = [sys.executable, "-m", "luigi", "--module", "tasks", task, "--hour", f"{HOUR:%Y-%m-%dT%H}"]
     done = subprocess.run(
-        [*command, "--local-scheduler"], env=environment, capture_output=True, text=True, check=False, timeout=600
+        [*command, "--local-scheduler"], env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -34,6 +34,7 @@ from stream.lake import Lake, layout, open_lake
 from stream.wire import MINUTE
 from tasks.tables import duck, parquet
 from tests import truth
+from tests.recording import PATIENCE
 from tests.sim.recording import record
 
 HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
@@ -111,7 +112,9 @@ class Rehearsal:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command as a user would type it."""
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=600)
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
 
     def luigi(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A Luigi run without luigid."""
@@ -144,7 +147,7 @@ def process(environment: dict[str, str], log: Path, *command: str) -> Iterator[s
         finally:
             if part.poll() is None:
                 part.send_signal(signal.SIGTERM)
-            part.wait(120)
+            part.wait(PATIENCE)
 
 
 def free_port() -> int:
@@ -156,9 +159,9 @@ def free_port() -> int:
 
 def wait_for(port: int) -> None:
     """Until somebody listens there."""
-    for _ in range(2400):
+    for _ in range(20 * PATIENCE):
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=60).close()
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
         except OSError:
             time.sleep(0.05)
         else:
@@ -369,7 +372,9 @@ def test_workers_over_luigid_at_once_and_in_turn(rehearsal: Rehearsal, tmp_path:
     command = [sys.executable, "-m", "luigi", "--module", "tasks", "GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}"]
     command += ["--scheduler-host", "127.0.0.1", "--scheduler-port", port]
     with ExitStack() as stack:
-        environment = rehearsal.environment | {"LUIGI_CONFIG_PATH": "/dev/null"}
+        config = tmp_path / "luigid.cfg"
+        config.write_text("[scheduler]\nstable_done_cooldown_secs = 0\n")  # as in luigi.cfg: no run comes too soon
+        environment = rehearsal.environment | {"LUIGI_CONFIG_PATH": str(config)}
         stack.enter_context(
             process(environment, tmp_path / "luigid.log", *luigid, "--state-path", str(tmp_path / "state"))
         )
@@ -377,7 +382,7 @@ def test_workers_over_luigid_at_once_and_in_turn(rehearsal: Rehearsal, tmp_path:
         workers = [
             stack.enter_context(process(rehearsal.environment, tmp_path / f"{n}.log", *command)) for n in range(2)
         ]
-        codes = [worker.wait(600) for worker in workers]
+        codes = [worker.wait(PATIENCE) for worker in workers]
         said = "".join((tmp_path / f"{n}.log").read_text() for n in range(2))
         assert set(codes) <= {0, 25}, said  # 25: some of the tasks were run by the other one
         assert rehearsal.objects() == objects

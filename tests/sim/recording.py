@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import httpx
 import msgspec
+import pytest
 
 from stream.clock import Clock
 from stream.emulator.faults import Faults
@@ -16,6 +17,7 @@ from stream.exchanges import EXCHANGES
 from stream.recorder import Recorder
 from stream.settings import Settings
 from stream.wire import Instrument
+from tests.recording import PATIENCE
 from tests.sim.loop import LoopClock, run
 
 _HERE = "127.0.0.1:1"
@@ -38,7 +40,9 @@ def record(settings: Settings, start: datetime, end: datetime, faults: Faults) -
             stop.set()
             assert await recording, "the lake did not take everything"
 
-    run(live(), lasting=end - start + timedelta(hours=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stream.recorder._FAREWELL", PATIENCE)  # uploads are real
+        run(live(), lasting=end - start + timedelta(hours=1))
 
 
 async def _ask(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
