@@ -188,34 +188,45 @@ def rehearsal(
     on_s3 = request.param == "s3"
     config, port = folder / "luigi.cfg", free_port()
 
-    # An hour after the hour, at the pace of the wall: it stays the last one while the tests look on.
-    text = CONFIG.format(
-        root="s3://klines-rehearsal/some/prefix" if on_s3 else "lake",
-        endpoint=s3_endpoint if on_s3 else "",
-        pairs=pair_lines(PAIRS[request.param]),
-        addresses=addresses(port),
-        dsn=database,
-        simulated_start=(HOUR + timedelta(hours=1, minutes=3)).isoformat(),
-        wall_start=datetime.now(UTC).isoformat(),
-        speed=1,
-    )
-    config.write_text(text)
-    found = settings.parse(text, config)
-    record(found, HOUR - timedelta(minutes=25), HOUR + timedelta(hours=1, seconds=150), FAULTS)
+    def write(speed: float) -> settings.Settings:
+        text = CONFIG.format(
+            root="s3://klines-rehearsal/some/prefix" if on_s3 else "lake",
+            endpoint=s3_endpoint if on_s3 else "",
+            pairs=pair_lines(PAIRS[request.param]),
+            addresses=addresses(port),
+            dsn=database,
+            simulated_start=(HOUR + timedelta(hours=1, minutes=3)).isoformat(),
+            wall_start=datetime.now(UTC).isoformat(),
+            speed=speed,
+        )
+        config.write_text(text)
+        return settings.parse(text, config)
 
-    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(config)}
+    found = write(speed=30)  # an exchange that asks us to wait does not hold up the tests
+    record(found, HOUR - timedelta(minutes=25), HOUR + timedelta(hours=1, seconds=150), FAULTS)
+    pairs = [(exchange, symbol) for exchange, symbols in found.pairs.items() for symbol in symbols]
+    rehearsal = Rehearsal({**os.environ, "LUIGI_CONFIG_PATH": str(config)}, open_lake(found.lake), database, pairs)
+    hour = ("--hour", f"{HOUR:%Y-%m-%dT%H}")
+    with emulator(rehearsal, folder, port):
+        for task in ("SilverHour", "GoldHour"):
+            done = rehearsal.luigi(task, *hour)
+            assert done.returncode == 0, done.stdout + done.stderr
+    write(speed=1)  # so that the hour stays the last one while the tests look on
+    with emulator(rehearsal, folder, port):
+        done = rehearsal.luigi("Hourly")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield rehearsal
+
+
+@contextmanager
+def emulator(rehearsal: Rehearsal, folder: Path, port: int) -> Iterator[None]:
+    """The exchanges' REST, with the market and the refusals of the hour that was recorded."""
     shares = {name: getattr(FAULTS, name) for name in ("seed", "silent", "rate_limits")}
     options = [word for name, value in shares.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    pairs = [(exchange, symbol) for exchange, symbols in found.pairs.items() for symbol in symbols]
-    rehearsal = Rehearsal(environment, open_lake(found.lake), database, pairs)
     simulate = (sys.executable, "-m", "tasks.commands.cli", "simulate", *options)
-    with process(environment, folder / "emulator.log", *simulate):
+    with process(rehearsal.environment, folder / "emulator.log", *simulate):
         wait_for(port)
-        hour = ("--hour", f"{HOUR:%Y-%m-%dT%H}")
-        for arguments in (("SilverHour", *hour), ("GoldHour", *hour), ("Hourly",)):
-            done = rehearsal.luigi(*arguments)
-            assert done.returncode == 0, done.stdout + done.stderr
-        yield rehearsal
+        yield
 
 
 def test_silver_equals_the_emulators_truth_candle_by_candle(rehearsal: Rehearsal) -> None:
