@@ -21,7 +21,7 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(form)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("httpx", "websockets", "botocore", "stamina"):
+    for chatty in ("httpx", "websockets", "botocore"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         uploaded = asyncio.run(_record(settings.load()))

@@ -32,6 +32,10 @@ class Clock:
             return wall
         return self.simulated_start + (wall - self.wall_start) * self.speed
 
+    def real_milliseconds(self) -> int:
+        """Since the epoch, on the wall: a rehearsal that is repeated has the same simulated times again."""
+        return time.time_ns() // 1_000_000
+
     def wall_seconds(self, seconds: float) -> float:
         """How long `seconds` of this clock take on the wall."""
         return seconds / self.speed

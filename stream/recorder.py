@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stream.background import Background, Step
 from stream.backoff import delays
 from stream.clock import HOUR, floor, hour_of
+from stream.disk import Disk, Folder
 from stream.errors import SettingsError, SpoolError
 from stream.exchanges import EXCHANGES
 from stream.lake import Lake, open_lake
@@ -36,22 +39,38 @@ _FAREWELL = 20.0
 
 
 class Recorder:
-    """Records what the settings name. `run` is its whole life. `ask` tells which pairs an exchange lists."""
+    """Records what the settings name. `run` is its whole life.
 
-    def __init__(self, settings: Settings, lake: Lake | None = None, ask: Ask = ask_rest) -> None:
+    `disk` and `lake` are those of the settings when not given. `ask` tells which pairs an exchange lists, `background`
+    uploads, `chance` scatters what many recorders would otherwise do at the same moment.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        disk: Disk | None = None,
+        lake: Lake | None = None,
+        ask: Ask = ask_rest,
+        background: Callable[[Step], Background] = Background,
+        chance: random.Random | None = None,
+    ) -> None:
         stream, clock = settings.stream, settings.clock
         self._settings = settings
         self._clock = clock
         self._ask = ask
+        self._chance = chance or random.Random()  # noqa: S311  # nothing to keep secret
         self._tally: Counter[str] = Counter()
-        self._spool = Spool(Path(stream.spool_dir), clock)
-        self._uploader = Uploader(
+        self._spool = Spool(disk or Folder(Path(stream.spool_dir)), clock)
+        uploader = Uploader(
             spool=self._spool,
             lake=lake or open_lake(settings.lake),
             recorder=stream.recorder_id,
             compression=settings.lake.compression,
             clock=clock,
+            chance=self._chance,
         )
+        self._uploads = background(uploader.step)
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Record until `stop`; True when all of it is in the lake, False when some waits for the next start."""
@@ -61,7 +80,7 @@ class Recorder:
                 'Add a line such as: binance = ["BTC-USDT"]'
             )
         with self._spool:
-            self._uploader.start()
+            self._uploads.start()
             feeds = await self._feeds()
             while (trouble := await self._until_trouble(feeds, stop)) is not None:
                 log.error("recording has stopped: %s", trouble)
@@ -72,7 +91,8 @@ class Recorder:
                 log.info("recording resumes: the spool has room again")
             log.info("stopping: what was recorded is uploaded")
             self._seal()
-            uploaded = await asyncio.to_thread(self._uploader.finish, _FAREWELL)
+            await self._uploads.finish(_FAREWELL)
+            uploaded = not self._spool.sealed()
         if not uploaded:
             log.warning(
                 "the lake did not take everything; the rest stays in the spool and is uploaded by the next start"
@@ -111,6 +131,7 @@ class Recorder:
                 name=self._name(),
                 clock=self._clock,
                 write=self._spool.append,
+                chance=self._chance,
                 tally=self._tally,
             )
 
@@ -120,6 +141,7 @@ class Recorder:
                 dial=partial(dial, symbols),
                 reconnect=rules.reconnect,
                 clock=self._clock,
+                chance=self._chance,
             )
             for number, symbols in _parts(roll, rules.pairs_per_connection)
         ]
@@ -148,6 +170,7 @@ class Recorder:
                 dial=partial(dial, symbols),
                 reconnect=ccxt_feed.RECONNECT,
                 clock=self._clock,
+                chance=self._chance,
             )
             for number, symbols in _parts(roll, ccxt_feed.PAIRS)
         ]
@@ -174,7 +197,7 @@ class Recorder:
 
     async def _wait_for_room(self, stop: asyncio.Event) -> bool:
         """True when there is room again, False when it is time to stop."""
-        for wait in delays(2, 60):
+        for wait in delays(2, 60, self._chance):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._clock.wall_seconds(wait)):
                     await stop.wait()
@@ -211,7 +234,7 @@ class Recorder:
 
     def _seal(self) -> None:
         self._spool.seal()
-        self._uploader.wake()
+        self._uploads.wake()
 
 
 def _parts(roll: dict[str, str], size: int) -> Iterator[tuple[int, dict[str, str]]]:

@@ -6,6 +6,7 @@ does not answer at all is left alone for the rest of the run: the next pair woul
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,20 +34,32 @@ class _Again(RestError):
 
 
 @contextmanager
-def open_rest(exchange: Exchange, rest_url: str, clock: Clock) -> Iterator[RestClient]:
-    """A client of the exchange's REST interface; connects when it is asked something."""
-    with httpx.Client(timeout=_TIMEOUT) as http:
-        yield RestClient(exchange, rest_url, clock, http)
+def open_rest(
+    exchange: Exchange,
+    rest_url: str,
+    clock: Clock,
+    transport: httpx.BaseTransport | None = None,
+    chance: random.Random | None = None,
+) -> Iterator[RestClient]:
+    """A client of the exchange's REST interface; connects when it is asked something.
+
+    `transport` carries requests, the network's own when not given; `chance` scatters repeated ones.
+    """
+    with httpx.Client(timeout=_TIMEOUT, transport=transport) as http:
+        yield RestClient(exchange, rest_url, clock, http, chance or random.Random())  # noqa: S311  # no secret
 
 
 class RestClient:
     """REST of one exchange; several threads may use it, all share one pace."""
 
-    def __init__(self, exchange: Exchange, rest_url: str, clock: Clock, http: httpx.Client) -> None:
+    def __init__(
+        self, exchange: Exchange, rest_url: str, clock: Clock, http: httpx.Client, chance: random.Random
+    ) -> None:
         self._exchange = exchange
         self._url = rest_url
         self._clock = clock
         self._http = http
+        self._chance = chance
         self._pace = threading.Lock()
         self._given_up: str | None = None
 
@@ -83,7 +96,7 @@ class RestClient:
         if self._given_up:
             raise RestError(self._given_up)
         try:
-            for attempt in attempts(self._backoff, self._clock):
+            for attempt in attempts(self._backoff, self._clock, self._chance):
                 with attempt:
                     return self._ask_once(request)
         except (_Again, httpx.TransportError) as error:
@@ -95,9 +108,9 @@ class RestClient:
             raise RestError(self._given_up) from error
         raise AssertionError("the loop above returns or raises")
 
-    def _backoff(self, error: Exception) -> bool | float:
+    def _backoff(self, error: BaseException) -> bool | float:
         if isinstance(error, _Again) and error.wait is not None:
-            return self._clock.wall_seconds(error.wait) if error.wait <= _LONGEST_WAIT else False
+            return error.wait if error.wait <= _LONGEST_WAIT else False
         return isinstance(error, (_Again, httpx.TransportError))
 
     def _ask_once(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The spool: a local journal in which every line is written before anything else happens to it. Owns its folder.
+"""The spool: a local journal in which every line is written before anything else happens to it.
 
 One file is open at a time, for all pairs: `<segment>.open` is being written, `<segment>.jsonl` waits for its upload.
 """
@@ -6,23 +6,21 @@ One file is open at a time, for all pairs: `<segment>.open` is being written, `<
 from __future__ import annotations
 
 import errno
-import fcntl
-import mmap
-import os
 import re
 import threading
-import time
-from pathlib import Path
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
 from stream import bronze
 from stream.clock import Clock
+from stream.disk import Content, Disk, File
 from stream.errors import SpoolError, SpoolFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOM = 1 << 20
 """Bytes that must fit before recording goes on after a full disk."""
+_OPEN, _SEALED = ".open", ".jsonl"
 
 
 class Numbers:
@@ -31,29 +29,29 @@ class Numbers:
     They are milliseconds of the real clock, also in a rehearsal, which may be repeated from the same simulated date.
     """
 
-    def __init__(self, last: int = 0) -> None:
+    def __init__(self, clock: Clock, last: int = 0) -> None:
+        self._clock = clock
         self._last = last
 
     def next(self) -> int:
         """The next number."""
-        self._last = max(self._last + 1, time.time_ns() // 1_000_000)
+        self._last = max(self._last + 1, self._clock.real_milliseconds())
         return self._last
 
 
 class Spool:
     """The journal of one recorder process. `append` is called by one thread; `sync` and `seal` by any."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        self.folder = folder
-        self.numbers = Numbers()
+    def __init__(self, disk: Disk, clock: Clock) -> None:
+        self.numbers = Numbers(clock)
         """Shared with the connections, whose names must not repeat either."""
         self.size = 0
         """Bytes in the open segment."""
+        self._disk = disk
         self._clock = clock
         self._lock = threading.Lock()  # between a write and the end of a segment; never held during an fsync
-        self._file: int | None = None
-        self._path = folder
-        self._handle: int | None = None
+        self._file: File | None = None
+        self._segment = 0
 
     def __enter__(self) -> Self:
         self.open()
@@ -65,33 +63,26 @@ class Spool:
         self.close()
 
     def open(self) -> None:
-        """Take possession of the folder and mend what an earlier process left; SpoolError when it is taken."""
+        """Take possession of the disk and mend what an earlier process left; SpoolError when it is taken."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise self._refused("be opened", error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
+            self._disk.take()
+            left = self._segments(_OPEN, _SEALED)
+        except BlockingIOError as error:
             raise SpoolError(
-                f"Another recorder is using the spool {self.folder}. "
+                f"Another recorder is using the spool {self._disk.place}. "
                 "Stop it, or give this one its own [stream] spool_dir and recorder_id."
             ) from error
-        self._handle = handle
-        left = [int(path.stem) for path in self.folder.iterdir() if path.stem.isdigit()]
-        self.numbers = Numbers(max(left, default=0))
+        except OSError as error:
+            raise self._refused("be opened", error) from error
+        self.numbers = Numbers(self._clock, max(left, default=0))
         self.recover()
 
     def close(self) -> None:
-        """Seal what is open and let go of the folder."""
+        """Seal what is open and let go of the disk."""
         try:
             self.seal()
         finally:
-            if self._handle is not None:
-                os.close(self._handle)
-                self._handle = None
+            self._disk.leave()
 
     def append(self, lines: bytes) -> None:
         """Whole lines, in one write: all of them are in the journal afterwards, or (SpoolError) none."""
@@ -100,12 +91,12 @@ class Spool:
                 if self._file is None:
                     self._begin()
                 assert self._file is not None
-                written = os.write(self._file, lines)
+                written = self._file.write(lines)
                 if written < len(lines):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301  # as the next write would
+                    raise OSError(errno.ENOSPC, "No space left on device")  # noqa: TRY301  # as the next write would
             except OSError as error:
                 if self._file is not None:
-                    os.ftruncate(self._file, self.size)  # no torn line stays behind
+                    self._file.truncate(self.size)  # no torn line stays behind
                 raise self._refused("be written", error) from error
             self.size += written
 
@@ -114,79 +105,74 @@ class Spool:
         with self._lock:
             if self._file is None:
                 return
-            file = os.dup(self._file)  # so that a seal in between cannot close it under our hands
+            file = self._file.twin()  # so that a seal in between cannot close it under our hands
         try:
-            os.fsync(file)
-            self._sync_folder()
+            file.sync()
+            self._disk.sync()
         except OSError as error:
             raise self._refused("be brought to the disk", error) from error
         finally:
-            os.close(file)
+            file.close()
 
     def seal(self) -> None:
         """End the open segment, if there is one; it is ready for its upload. The next append begins another."""
         with self._lock:
-            file, path, size = self._file, self._path, self.size
+            file, segment, size = self._file, self._segment, self.size
             self._file, self.size = None, 0
         if file is None:
             return
         try:
             try:
-                os.fsync(file)
+                file.sync()
             finally:  # unsure of the disk is all the more a reason to get it into the lake
-                os.close(file)
+                file.close()
                 if size:
-                    path.rename(path.with_suffix(".jsonl"))
+                    self._disk.rename(_name(segment, _OPEN), _name(segment, _SEALED))
                 else:
-                    path.unlink()
-                self._sync_folder()
+                    self._disk.remove(_name(segment, _OPEN))
+                self._disk.sync()
         except OSError as error:
             raise self._refused("be brought to the disk", error) from error
 
-    def sealed(self) -> list[Path]:
+    def sealed(self) -> list[int]:
         """The segments that wait for their upload, oldest first."""
-        return sorted(path for path in self.folder.glob("*.jsonl") if path.stem.isdigit())
+        return self._segments(_SEALED)
 
-    def remove(self, segment: Path) -> None:
+    def content(self, segment: int) -> AbstractContextManager[Content]:
+        """A context with the bytes of a sealed segment."""
+        return self._disk.content(_name(segment, _SEALED))
+
+    def remove(self, segment: int) -> None:
         """Forget a sealed segment: the lake has it."""
-        segment.unlink(missing_ok=True)
+        self._disk.remove(_name(segment, _SEALED))
 
     def check_room(self) -> None:
-        """SpoolFull unless there is room for a while; tried with a real file, because quotas do not show."""
-        probe = self.folder / "probe"
+        """SpoolFull unless there is room for a while."""
         try:
-            try:
-                probe.write_bytes(bytes(_ROOM))
-            finally:
-                probe.unlink(missing_ok=True)
+            self._disk.check_room(_ROOM)
         except OSError as error:
             raise self._refused("be written", error) from error
 
     def recover(self) -> None:
         """Seal what an earlier process left open; a torn last line is kept as a rejected one."""
-        for path in sorted(self.folder.glob("*.open")):
-            try:
-                if path.stat().st_size:
-                    self._mend(path)
-                    path.rename(path.with_suffix(".jsonl"))
+        try:
+            for segment in self._segments(_OPEN):
+                name = _name(segment, _OPEN)
+                if self._disk.size(name):
+                    self._mend(name)
+                    self._disk.rename(name, _name(segment, _SEALED))
                 else:
-                    path.unlink()
-                self._sync_folder()
-            except OSError as error:
-                raise self._refused("be recovered", error) from error
+                    self._disk.remove(name)
+                self._disk.sync()
+        except OSError as error:
+            raise self._refused("be recovered", error) from error
 
-    def _mend(self, path: Path) -> None:
-        with path.open("r+b") as file:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                whole = content.rfind(b"\n") + 1
-                torn = content[whole:]
-            if torn:
-                # The replacement is longer than what it replaces: a crash in the middle leaves a torn line again.
-                file.seek(whole)
-                file.write(bronze.encode(self._torn_line(torn)))
-                file.truncate()
-                file.flush()
-            os.fsync(file.fileno())
+    def _mend(self, name: str) -> None:
+        with self._disk.content(name) as content:
+            whole = content.rfind(b"\n") + 1
+            torn = content[whole:]
+        # The replacement is longer than what it replaces: a crash in the middle leaves a torn line again.
+        self._disk.replace_end(name, whole, bronze.encode(self._torn_line(torn)) if torn else b"")
 
     def _torn_line(self, torn: bytes) -> bronze.RejectedLine:
         exchange = re.match(rb'\{"exchange":"(\w+)"', torn)
@@ -199,21 +185,25 @@ class Spool:
         )
 
     def _begin(self) -> None:
-        self._path = self.folder / f"{self.numbers.next():013d}.open"
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._segment = self.numbers.next()
+        self._file = self._disk.create(_name(self._segment, _OPEN))
         self.size = 0
 
-    def _sync_folder(self) -> None:
-        if self._handle is not None:
-            os.fsync(self._handle)
+    def _segments(self, *kinds: str) -> list[int]:
+        split = (name.partition(".") for name in self._disk.names())
+        return sorted(int(stem) for stem, dot, kind in split if stem.isdigit() and dot + kind in kinds)
 
     def _refused(self, doing: str, error: OSError) -> SpoolError:
         if error.errno in _FULL:
             return SpoolFull(
-                f"The spool {self.folder} is full ({error.strerror}): nothing can be recorded. "
+                f"The spool {self._disk.place} is full ({error.strerror}): nothing can be recorded. "
                 "Make room on its disk; recording resumes by itself."
             )
         return SpoolError(
-            f"The spool {self.folder} could not {doing}: {error.strerror or error}. "
+            f"The spool {self._disk.place} could not {doing}: {error.strerror or error}. "
             "Check that the folder may be written and that its disk is sound ([stream] spool_dir)."
         )
+
+
+def _name(segment: int, kind: str) -> str:
+    return f"{segment:013d}{kind}"

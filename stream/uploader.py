@@ -1,4 +1,4 @@
-"""The uploader: turns sealed segments of the spool into objects of the lake, one per pair-hour, in its own thread.
+"""The uploader: turns sealed segments of the spool into objects of the lake, one per pair-hour, step by step.
 
 A segment is removed only after all of its objects are in the lake. A crash in between repeats the same objects.
 """
@@ -6,12 +6,10 @@ A segment is removed only after all of its objects are in the lake. A crash in b
 from __future__ import annotations
 
 import logging
-import mmap
-import threading
+import random
 from array import array
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -19,7 +17,8 @@ import pyarrow
 
 from stream.backoff import delays
 from stream.clock import Clock, hour_of
-from stream.lake import Lake, in_parallel, layout
+from stream.disk import Content
+from stream.lake import Lake, layout
 from stream.spool import Spool
 from stream.wire import from_milliseconds
 
@@ -43,48 +42,50 @@ _Place = tuple[str, str | None, str]
 
 
 class Uploader:
-    """Uploads in order, for as long as the process lives. Its failures never reach the recording."""
+    """Uploads in order. Its failures never reach the recording."""
 
     def __init__(
-        self, *, spool: Spool, lake: Lake, recorder: str, compression: Literal["zstd", "none"], clock: Clock
+        self,
+        *,
+        spool: Spool,
+        lake: Lake,
+        recorder: str,
+        compression: Literal["zstd", "none"],
+        clock: Clock,
+        chance: random.Random,
     ) -> None:
         self._spool = spool
         self._lake = lake
         self._recorder = recorder
         self._compressed = compression == "zstd"
         self._clock = clock
-        self._news = threading.Event()
-        self._finishing = False
-        self._abandoned = False
-        # A daemon: a store that does not answer must not hold up the end of the process.
-        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
+        self._chance = chance
+        self._failing: Iterator[float] | None = None
 
-    def start(self) -> None:
-        """Begin, with what earlier processes left behind."""
-        self._thread.start()
+    def step(self) -> float | None:
+        """The oldest sealed segment, if there is one. When to call again: see `stream.background.Step`."""
+        try:
+            waiting = self._spool.sealed()
+            if not waiting:
+                return None
+            self.upload(waiting[0])
+        except Exception as error:  # noqa: BLE001  # whatever it was, the segment is still here: try again
+            if self._failing is None:
+                self._failing = delays(1, 60, self._chance)
+                log.error("uploads wait, recording goes on: %s", error)  # noqa: TRY400  # a sentence, no trace
+            return self._clock.wall_seconds(next(self._failing))
+        if self._failing is not None:
+            self._failing = None
+            log.info("uploads work again; %d segments to catch up", len(waiting) - 1)
+        return 0.0
 
-    def wake(self) -> None:
-        """There is a newly sealed segment."""
-        self._news.set()
-
-    def finish(self, timeout: float) -> bool:
-        """Upload what is sealed and stop; False when that takes longer than `timeout` wall seconds."""
-        self._finishing = True
-        self.wake()
-        self._thread.join(timeout)
-        self._abandoned = True
-        self.wake()
-        return not self._spool.sealed()
-
-    def upload(self, segment: Path) -> None:
+    def upload(self, segment: int) -> None:
         """One segment → its objects; then it is removed."""
-        with segment.open("rb") as file:
-            if segment.stat().st_size:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    self._put_all(content, int(segment.stem))
+        with self._spool.content(segment) as content:
+            self._put_all(content, segment)
         self._spool.remove(segment)
 
-    def _put_all(self, content: mmap.mmap, segment: int) -> None:
+    def _put_all(self, content: Content, segment: int) -> None:
         suffix = ".jsonl.zst" if self._compressed else ".jsonl"
         places = split(content, recorder=self._recorder, segment=segment, suffix=suffix)
 
@@ -92,33 +93,10 @@ class Uploader:
             body = b"".join(lines(content, places[key]))
             self._lake.put(key, compress(body) if key.endswith(".zst") else body)
 
-        in_parallel(put, sorted(places))
-
-    def _run(self) -> None:
-        failing: Iterator[float] | None = None
-        while not self._abandoned:
-            waiting = self._spool.sealed()
-            if not waiting:
-                if self._finishing:
-                    return
-                self._news.wait()
-                self._news.clear()
-                continue
-            try:
-                self.upload(waiting[0])
-            except Exception as error:  # noqa: BLE001  # whatever it was, the segment is still here: try again
-                if failing is None:
-                    failing = delays(1, 60)
-                    log.error("uploads wait, recording goes on: %s", error)  # noqa: TRY400  # a sentence, no trace
-                self._news.wait(self._clock.wall_seconds(next(failing)))
-                self._news.clear()
-            else:
-                if failing is not None:
-                    failing = None
-                    log.info("uploads work again; %d segments to catch up", len(waiting) - 1)
+        self._lake.each(put, sorted(places))
 
 
-def split(content: bytes | mmap.mmap, *, recorder: str, segment: int, suffix: str) -> dict[str, array[int]]:
+def split(content: Content, *, recorder: str, segment: int, suffix: str) -> dict[str, array[int]]:
     """A segment → the objects that it becomes: key → start and end of each line that belongs there.
 
     Only positions are kept, because a segment may be larger than what should be held in memory.
@@ -138,7 +116,7 @@ def split(content: bytes | mmap.mmap, *, recorder: str, segment: int, suffix: st
     return objects
 
 
-def lines(content: bytes | mmap.mmap, spans: array[int]) -> Iterator[bytes]:
+def lines(content: Content, spans: array[int]) -> Iterator[bytes]:
     """The lines at these positions."""
     return (content[start:end] for start, end in zip(spans[::2], spans[1::2], strict=True))
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import queue
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future as Settled
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import aiohttp
 import ccxt
@@ -28,10 +25,7 @@ from stream.long_tail.trust import Trust
 from stream.wire import milliseconds
 from tests.recording import Journal
 from tests.sim.loop import START
-
-HANG = 120
-"""Real seconds that only a hang takes."""
-_T = TypeVar("_T")
+from tests.sim.step import in_step, is_in_step, wait_for
 
 
 class StillClock(Clock):
@@ -196,53 +190,13 @@ def clients_in_memory(clock: Clock) -> Iterator[None]:
         yield
 
 
-async def in_step(function: Callable[..., _T], *arguments: object) -> _T:
-    """As `asyncio.to_thread`, in step with the virtual loop: one of them stands while the other one goes.
-
-    When the thread connects, reads or sleeps, the loop goes on until that has happened. So a client that blocks takes
-    as much time as there is to take in that world, however fast the machine is.
-    """
-    wishes: queue.SimpleQueue[tuple[Coroutine[Any, Any, Any], Settled[Any]] | None] = queue.SimpleQueue()
-    result: Settled[_T] = Settled()
-
-    def work() -> None:
-        _here.wishes = wishes
-        try:
-            result.set_result(function(*arguments))
-        except BaseException as error:  # noqa: BLE001  # it is raised where it is awaited
-            result.set_exception(error)
-        wishes.put(None)
-
-    threading.Thread(target=work, name="in step", daemon=True).start()
-    while (wish := wishes.get(timeout=HANG)) is not None:
-        coroutine, answer = wish
-        try:
-            answer.set_result(await coroutine)
-        except BaseException as error:
-            answer.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-    return result.result()
-
-
-_here = threading.local()
-"""`wishes`, in a thread that goes in step: coroutines whose ends it waits for."""
-
-
-def _wait_for(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """What the coroutine gives, when the loop has run it. For threads that go in step."""
-    answer: Settled[_T] = Settled()
-    _here.wishes.put((coroutine, answer))
-    return answer.result(HANG)
-
-
 _really_sleep = time.sleep
 
 
 def _sleep(seconds: float) -> None:
     """Threads that go in step sleep in the loop's time, the others in ours."""
-    if hasattr(_here, "wishes"):
-        _wait_for(asyncio.sleep(seconds))
+    if is_in_step():
+        wait_for(asyncio.sleep(seconds))
     else:
         _really_sleep(seconds)
 
@@ -263,7 +217,7 @@ class _Socket(io.RawIOBase):
             self._writer.write(data)
             await self._writer.drain()
 
-        _wait_for(send())
+        wait_for(send())
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """What comes."""
@@ -275,7 +229,7 @@ class _Socket(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """At least one byte, or none at the end."""
-        data = _wait_for(self._reader.read(len(buffer)))
+        data = wait_for(self._reader.read(len(buffer)))
         buffer[: len(data)] = data
         return len(data)
 
@@ -288,7 +242,7 @@ class _Socket(io.RawIOBase):
 
 def _connect(address: tuple[str, int], *_: object, **__: object) -> _Socket:
     """In the place of urllib3's own."""
-    return _Socket(*_wait_for(asyncio.open_connection(*address)))
+    return _Socket(*wait_for(asyncio.open_connection(*address)))
 
 
 async def _dial(_: aiohttp.TCPConnector, factory: Any, *, addr_infos: Any, req: Any, **__: Any) -> Any:

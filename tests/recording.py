@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -207,6 +208,7 @@ def connection(exchange: Exchange | ModuleType, url: str, journal: Journal, cloc
         name="test/1",
         clock=clock,
         write=journal.append,
+        chance=random.Random(1),
     )
 
 

@@ -21,7 +21,7 @@ import ccxt
 import msgspec
 import pytest
 
-from stream import exchanges, recorder, settings
+from stream import exchanges, settings
 from stream.clock import Clock
 from stream.emulator.bar import Bar
 from stream.emulator.faults import Faults
@@ -32,6 +32,7 @@ from stream.emulator.venues import VENUES
 from stream.errors import RestError, SettingsError, SpoolFull, UnknownPair
 from stream.exchanges import known_to_ccxt
 from stream.lake import layout
+from stream.lake.folder import FolderLake
 from stream.long_tail import dialect
 from stream.long_tail.feed import LongTail
 from stream.long_tail.rest import CcxtRest, open_ccxt
@@ -40,10 +41,11 @@ from stream.wire import MINUTE, Fetched, from_milliseconds, milliseconds
 from tasks.hour import rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
 from tasks.tables import parquet
-from tests.ccxt_doubles import HANG, StillClock, clients_in_memory, connected, in_step
+from tests.ccxt_doubles import StillClock, clients_in_memory, connected
 from tests.emulated import END, FIRST, PAIRS, in_memory
 from tests.recording import read, read_lake
 from tests.sim.loop import LoopClock, run
+from tests.sim.step import Stepping, in_step
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
 FAULTS = Faults(
@@ -103,23 +105,25 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Context:
         patch.delitem(exchanges.EXCHANGES, "kraken")
         patch.setitem(VENUES, "okxus", VENUES["okx"])
         patch.setitem(VENUES, "gateeu", VENUES["gate"])
-        patch.setattr(recorder, "_FAREWELL", HANG)  # the uploader is a real thread, and the disk a real one
-        patch.setattr(rest_hour, "in_parallel", one_by_one)
         context = Context(msgspec.structs.replace(settings.parse(text, folder / "luigi.cfg"), clock=clock))
+        context.lake = OneByOne(Path(context.settings.lake.root))
         run(rehearse(context))
     return context
 
 
-def one_by_one(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+class OneByOne(FolderLake):
     """In the thread that goes in step: no chance decides which pair is asked about first."""
-    return [function(item) for item in items]
+
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """One after another."""
+        return [function(item) for item in items]
 
 
 async def rehearse(context: Context) -> None:
     """Records until the hour is over, then judges it."""
     stop, clock = asyncio.Event(), context.settings.clock
     async with Emulator(context.settings, FAULTS):
-        recording = asyncio.create_task(Recorder(context.settings).run(stop))
+        recording = asyncio.create_task(Recorder(context.settings, background=Stepping).run(stop))
         await clock.sleep((HOUR + timedelta(minutes=61) - clock.now()).total_seconds())
         stop.set()
         assert await recording

@@ -47,7 +47,9 @@ ROOMS = {
 ON_THE_FLOOR = {
     "stream": dict.fromkeys(("__init__", "backoff", "bronze", "clock", "errors", "pages", "wire"), "ground")
     | {"settings": "settings", "rest": "rest"}
-    | dict.fromkeys(("__main__", "any_rest", "recorder", "roster", "spool", "uploader"), "recorder"),
+    | dict.fromkeys(
+        ("__main__", "any_rest", "background", "disk", "recorder", "roster", "spool", "uploader"), "recorder"
+    ),
     "tasks": dict.fromkeys(("__init__", "graph", "hours", "sentences"), "graph"),
     "sql": {"__init__": "sql"},
 }

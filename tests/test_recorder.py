@@ -27,6 +27,7 @@ from websockets.asyncio.server import ServerConnection
 from stream import __main__ as process
 from stream.backoff import delays
 from stream.clock import Clock
+from stream.disk import Folder
 from stream.errors import RestError, SettingsError, SpoolFull
 from stream.exchanges import binance
 from stream.recorder import Recorder, next_seal
@@ -89,7 +90,7 @@ def virtual(folder: Path, server: str, **options: Any) -> Settings:
 @contextlib.asynccontextmanager
 async def recording(settings: Settings, lake: FailingLake | None = None, ask: Ask = listed) -> AsyncIterator[Recorder]:
     """A recorder in this loop, stopped in an orderly way after the block."""
-    recorder, stop = Recorder(settings, lake, ask), asyncio.Event()
+    recorder, stop = Recorder(settings, lake=lake, ask=ask), asyncio.Event()
     task = asyncio.create_task(recorder.run(stop))
     try:
         yield recorder
@@ -202,8 +203,8 @@ def test_recording_goes_on_while_the_lake_is_away(tmp_path: Path) -> None:
         lake = FailingLake(tmp_path / "lake")
         lake.opened.clear()
         async with exchange_server(talk) as server:
-            async with recording(virtual(tmp_path, server, flush=0.2), lake) as recorder:
-                await until(lambda: len(recorder._spool.sealed()) >= 3)
+            async with recording(virtual(tmp_path, server, flush=0.2), lake):
+                await until(lambda: len(list((tmp_path / "spool").glob("*.jsonl"))) >= 3)
                 assert lake.tried.wait(PATIENCE)
                 before = spooled(tmp_path).count(b"\n")
                 await until(lambda: spooled(tmp_path).count(b"\n") > before + 50)
@@ -261,7 +262,7 @@ def test_a_server_that_accepts_and_closes_is_not_dialled_in_a_hot_loop(
 
 def test_waits_grow_to_their_cap_and_scatter() -> None:
     """Averages double up to the cap; no two recorders march in step."""
-    many = [[next(waits) for _ in range(8)] for waits in (delays(2, 60) for _ in range(500))]
+    many = [[next(waits) for _ in range(8)] for waits in (delays(2, 60, random.Random(n)) for n in range(500))]
     averages = [sum(column) / 500 for column in zip(*many, strict=True)]
     for average, expected in zip(averages, [2, 4, 8, 16, 32, 60, 60, 60], strict=True):
         assert expected * 0.9 < average < expected * 1.1
@@ -448,7 +449,7 @@ def test_settings_that_cannot_be_used_are_a_sentence_and_a_status(
 def test_a_second_process_on_the_same_spool_is_refused(tmp_path: Path) -> None:
     """It says whose fault it is and what to change, and leaves the first alone."""
     command, variables = [sys.executable, "-m", "stream"], environment(tmp_path, "127.0.0.1:9")
-    with Spool(tmp_path / "spool", Clock()) as first:
+    with Spool(Folder(tmp_path / "spool"), Clock()) as first:
         first.append(b"1\n")
         second = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE)
         first.append(b"2\n")

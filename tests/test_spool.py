@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stream.clock import Clock
+from stream.disk import Folder
 from stream.errors import SpoolError, SpoolFull
 from stream.spool import Numbers, Spool
 from tests.recording import PATIENCE, read
@@ -21,7 +22,16 @@ LINE = b'{"exchange":"binance","event_type":"update"}\n'
 
 
 def spool(folder: Path) -> Spool:
-    return Spool(folder, Clock())
+    return Spool(Folder(folder), Clock())
+
+
+def contents(one: Spool) -> list[bytes]:
+    """Of the sealed segments."""
+    texts = []
+    for segment in one.sealed():
+        with one.content(segment) as content:
+            texts.append(bytes(content[:]))
+    return texts
 
 
 def test_appended_lines_are_in_the_file_at_once(tmp_path: Path) -> None:
@@ -43,8 +53,8 @@ def test_sealing_ends_a_segment_and_the_next_append_begins_another(tmp_path: Pat
         one.seal()  # nothing open: nothing happens
         one.sync()
         sealed = one.sealed()
-    assert [path.read_bytes() for path in sealed] == [b"1\n", b"2\n"]
-    assert all(re.fullmatch(r"\d{13}\.jsonl", path.name) for path in sealed)
+    assert contents(one) == [b"1\n", b"2\n"]
+    assert all(re.fullmatch(r"\d{13}\.jsonl", path.name) for path in tmp_path.iterdir())
     one.remove(sealed[0])
     assert one.sealed() == sealed[1:]
 
@@ -53,9 +63,8 @@ def test_a_torn_tail_becomes_a_rejected_line(tmp_path: Path) -> None:
     """What a kill tore off is cut away, kept verbatim as rejected, and the rest is sealed."""
     (tmp_path / "0000000000007.open").write_bytes(LINE + LINE[:30])
     with spool(tmp_path) as one:
-        (sealed,) = one.sealed()
-    whole, torn = read(sealed.read_bytes())
-    assert sealed.name == "0000000000007.jsonl"
+        assert one.sealed() == [7]
+    whole, torn = read((tmp_path / "0000000000007.jsonl").read_bytes())
     assert whole["event_type"] == "update"
     assert torn["event_type"] == "rejected" and torn["exchange"] == "binance"
     assert torn["message"] == LINE[:30].decode() and torn["reason"].startswith("torn")
@@ -67,7 +76,7 @@ def test_recovery_of_other_leftovers(tmp_path: Path, content: bytes, segments: i
     (tmp_path / "0000000000007.open").write_bytes(content)
     with spool(tmp_path) as one:
         assert len(one.sealed()) == segments
-        assert all(read(path.read_bytes()) for path in one.sealed())
+        assert all(read(text) for text in contents(one))
     assert not list(tmp_path.glob("*.open"))
 
 
@@ -82,7 +91,7 @@ def test_a_short_write_leaves_no_torn_line(tmp_path: Path, monkeypatch: pytest.M
                 one.append(LINE)
         one.append(LINE)
         one.seal()
-        assert one.sealed()[0].read_bytes() == LINE * 2
+        assert contents(one) == [LINE * 2]
 
 
 def test_a_full_disk_damages_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -91,10 +100,11 @@ def test_a_full_disk_damages_nothing_that_was_acknowledged(tmp_path: Path) -> No
 import resource
 from pathlib import Path
 from stream.clock import Clock
+from stream.disk import Folder
 from stream.errors import SpoolFull
 from stream.spool import Spool
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-with Spool(Path({str(tmp_path)!r}), Clock()) as spool:
+with Spool(Folder(Path({str(tmp_path)!r})), Clock()) as spool:
     written = 0
     try:
         while True:
@@ -131,12 +141,24 @@ def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path) -> None:
         spool(tmp_path / "file" / "spool").open()
 
 
-def test_numbers_increase_even_when_the_clock_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+class Reads(Clock):
+    """A clock that reads what the test says."""
+
+    def __init__(self, *readings: int) -> None:
+        super().__init__()
+        self.__dict__.update(_readings=iter(readings))  # a clock is frozen
+
+    _readings: Iterator[int]
+
+    def real_milliseconds(self) -> int:
+        """The next one."""
+        return next(self._readings)
+
+
+def test_numbers_increase_even_when_the_clock_does_not() -> None:
     """A clock that is set back, or read twice in a millisecond, repeats no name."""
-    numbers = Numbers(5)
-    first = numbers.next()
-    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
-    assert [numbers.next(), numbers.next()] == [first + 1, first + 2]
+    numbers = Numbers(Reads(900, 1, 902, 902), 5)
+    assert [numbers.next() for _ in range(4)] == [900, 901, 902, 903]
 
 
 def test_a_restart_continues_behind_the_numbers_on_disk(tmp_path: Path) -> None:
@@ -171,5 +193,5 @@ def test_sealing_and_syncing_from_other_threads_loses_no_line(tmp_path: Path) ->
             meddler.join(PATIENCE)
             assert not meddler.is_alive()
         one.seal()
-        text = b"".join(path.read_bytes() for path in one.sealed())
+        text = b"".join(contents(one))
     assert text == b"".join(b"%d\n" % n for n in range(3000))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import random
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream import bronze
+from stream.background import Background
 from stream.clock import Clock, hour_of
+from stream.disk import Folder
 from stream.errors import LakeError
 from stream.lake import layout
 from stream.spool import Spool
@@ -81,10 +85,11 @@ def make(spool: Spool, lake: FailingLake, compression: str = "zstd", clock: Cloc
         recorder="test",
         compression=kind,  # type: ignore[arg-type]
         clock=clock or Waits(2 * PATIENCE),
+        chance=random.Random(1),
     )
 
 
-def segment(spool: Spool, *texts: bytes) -> Path:
+def segment(spool: Spool, *texts: bytes) -> int:
     spool.append(b"".join(texts))
     spool.seal()
     return spool.sealed()[-1]
@@ -92,7 +97,7 @@ def segment(spool: Spool, *texts: bytes) -> Path:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool", Clock())
+    return Spool(Folder(tmp_path / "spool"), Clock())
 
 
 @pytest.mark.parametrize(("compression", "suffix"), [("zstd", ".jsonl.zst"), ("none", ".jsonl")])
@@ -103,19 +108,19 @@ def test_names_are_deterministic_and_a_repeat_overwrites_itself(
     with spool:
         lake = FailingLake(tmp_path / "lake")
         one = segment(spool, alive(), alive(symbol="ETH-USDT"), rejected(HOUR))
-        content = one.read_bytes()
+        with spool.content(one) as mapped:
+            content = bytes(mapped[:])
         make(spool, lake, compression=compression).upload(one)
-        assert not one.exists()
+        assert not spool.sealed()
         before = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file()}
-        one.write_bytes(content)
+        (tmp_path / "spool" / f"{one:013d}.jsonl").write_bytes(content)
         make(spool, lake, compression=compression).upload(one)
     after = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file()}
-    number = int(one.stem)
     assert before == after
     assert {str(path.relative_to(tmp_path / "lake")) for path in after} == {
-        layout.stream_key("binance", "BTC-USDT", HOUR, "test", number, suffix),
-        layout.stream_key("binance", "ETH-USDT", HOUR, "test", number, suffix),
-        layout.rejected_key("kraken", HOUR, f"test-{number:013d}.jsonl"),
+        layout.stream_key("binance", "BTC-USDT", HOUR, "test", one, suffix),
+        layout.stream_key("binance", "ETH-USDT", HOUR, "test", one, suffix),
+        layout.rejected_key("kraken", HOUR, f"test-{one:013d}.jsonl"),
     }
 
 
@@ -136,9 +141,9 @@ def test_a_segment_stays_until_all_of_its_objects_are_there(tmp_path: Path, spoo
         one = segment(spool, *(alive(symbol=f"A{n}-USDT") for n in range(5)))
         with pytest.raises(LakeError):
             make(spool, lake).upload(one)
-        assert one.exists()
+        assert spool.sealed() == [one]
         make(spool, lake).upload(one)
-        assert not one.exists() and len(read_lake(tmp_path / "lake")) == 5
+        assert not spool.sealed() and len(read_lake(tmp_path / "lake")) == 5
 
 
 def test_an_outage_is_one_incident(tmp_path: Path, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,12 +151,13 @@ def test_an_outage_is_one_incident(tmp_path: Path, spool: Spool, caplog: pytest.
     caplog.set_level(logging.INFO)
     clock = Waits(0)
     with spool:
-        segments = [segment(spool, alive()), segment(spool, alive(symbol="ETH-USDT"))]
+        for text in (alive(), alive(symbol="ETH-USDT")):
+            segment(spool, text)
         lake = FailingLake(tmp_path / "lake", failures=4)
-        uploader = make(spool, lake, clock=clock)
-        uploader.start()
-        assert uploader.finish(timeout=PATIENCE)
-    assert not any(path.exists() for path in segments) and lake.attempts == 6
+        uploads = Background(make(spool, lake, clock=clock).step)
+        uploads.start()
+        asyncio.run(uploads.finish(patience=PATIENCE))
+        assert not spool.sealed() and lake.attempts == 6
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert "out of order" in caplog.text and "uploads work again" in caplog.text
     assert all(0.5 <= wait / average <= 1.5 for wait, average in zip(clock.asked, (1, 2, 4, 8), strict=True))
@@ -161,28 +167,28 @@ def test_an_outage_is_one_incident(tmp_path: Path, spool: Spool, caplog: pytest.
 def test_a_store_that_stays_away_does_not_hold_up_the_end(
     tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    """`finish` waits as long as it is told and no longer, says so, and the segment stays; then the thread ends."""
+    """`finish` waits as long as it is told and no longer, and the segment stays; then the thread ends."""
     waited: list[float | None] = []
     lake = FailingLake(tmp_path / "lake", failures=10**9)
     if not answers:
         lake.opened.clear()
     with spool:
         one = segment(spool, alive())
-        uploader = make(spool, lake)
-        thread, join = uploader._thread, uploader._thread.join
+        uploads = Background(make(spool, lake).step)
+        thread, join = uploads._thread, uploads._thread.join
 
         def wait(timeout: float | None = None) -> None:
             waited.append(timeout)
             join(timeout)
 
         monkeypatch.setattr(thread, "join", wait)
-        uploader.start()
+        uploads.start()
         assert lake.tried.wait(PATIENCE)
-        assert uploader.finish(timeout=0.01) is False
-        assert waited == [0.01] and one.exists()
+        asyncio.run(uploads.finish(patience=0.01))
+        assert waited == [0.01] and spool.sealed() == [one]
         lake.opened.set()
         join(PATIENCE)  # although it is not yet time for the next attempt
-        assert not thread.is_alive() and one.exists()
+        assert not thread.is_alive() and spool.sealed() == [one]
 
 
 def test_what_the_disk_garbled_is_kept_apart(tmp_path: Path, spool: Spool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from stream.errors import LakeError
-from stream.lake import Stored
+from stream.lake import Stored, in_parallel
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -103,8 +103,8 @@ class FolderLake:
             (self._root / key).unlink(missing_ok=True)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
-        """One after another: threads would only wait for each other."""
-        return [function(item) for item in items]
+        """Several at a time: a write waits for the disk."""
+        return in_parallel(function, items)
 
     @contextmanager
     def local(self, keys: list[str]) -> Iterator[list[Path]]:

@@ -51,6 +51,7 @@ class Connection:
         name: str,
         clock: Clock,
         write: Callable[[bytes], None],
+        chance: random.Random,
         tally: Counter[str] | None = None,
     ) -> None:
         self.intake = Intake(exchange=exchange, symbols=symbols, name=name, tally=tally)
@@ -63,6 +64,7 @@ class Connection:
         self._rules = exchange.STREAM
         self._clock = clock
         self._write = write
+        self._chance = chance
         self._failed: SpoolError | None = None
         self._socket: Websocket | None = None
         self._close_reason: str | None = None
@@ -107,7 +109,7 @@ class Connection:
         self.opened = True
         self._write(self.intake.status("connected", f"connected to {self._url}", self._clock.now()))
         if self._rules.lifetime is not None:
-            scattered = self._rules.lifetime - 600 * random.uniform(1, 2)  # noqa: S311  # nothing to keep secret
+            scattered = self._rules.lifetime - 600 * self._chance.uniform(1, 2)
             wait = self._clock.wall_seconds(max(scattered, 60))
             self._expiry = asyncio.get_running_loop().call_later(wait, self.replace.set)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -43,11 +44,14 @@ class Line(Protocol):
 class Feed:
     """`dial` makes a new connection object for the same pairs; `reconnect` is the exchange's shortest average wait."""
 
-    def __init__(self, *, name: str, dial: Callable[[], Line], reconnect: float, clock: Clock) -> None:
+    def __init__(
+        self, *, name: str, dial: Callable[[], Line], reconnect: float, clock: Clock, chance: random.Random
+    ) -> None:
         self.name = name
         self._dial = dial
         self._reconnect = reconnect
         self._clock = clock
+        self._chance = chance
         self._waits = self._fresh_waits()
         self._down = False
 
@@ -119,7 +123,8 @@ class Feed:
 
     def _fresh_waits(self) -> Iterator[float]:
         """The first accident is followed by a quick attempt; from then on the exchange's pace counts."""
-        return itertools.chain(itertools.islice(delays(0.5, 0.5), 1), delays(self._reconnect, _CAP))
+        first = itertools.islice(delays(0.5, 0.5, self._chance), 1)
+        return itertools.chain(first, delays(self._reconnect, _CAP, self._chance))
 
 
 async def _end(task: asyncio.Task[str]) -> None:

@@ -6,6 +6,7 @@ left alone for the rest of the run.
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -44,6 +45,7 @@ class CcxtRest:
         self._dialect = dialect.Dialect(exchange)
         self._client = client
         self._clock = clock
+        self._chance = random.Random()  # noqa: S311  # nothing to keep secret
         self._turn = threading.Lock()
         self._given_up: str | None = None
 
@@ -93,7 +95,7 @@ class CcxtRest:
         if self._given_up:
             raise RestError(self._given_up)
         try:
-            for attempt in attempts(lambda error: isinstance(error, ccxt.NetworkError), self._clock):
+            for attempt in attempts(_may_pass, self._clock, self._chance):
                 with attempt:
                     return question()
         except ccxt.NetworkError as error:
@@ -109,6 +111,10 @@ class CcxtRest:
         except Exception as error:
             raise RestError(f"ccxt does not understand what {self._id} answered: {_said(error)}") from error
         raise AssertionError("the loop above returns or raises")
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, ccxt.NetworkError)
 
 
 def _said(error: Exception) -> str:

@@ -12,7 +12,7 @@ import polars as pl
 from stream import bronze, exchanges
 from stream.clock import HOUR, Clock
 from stream.errors import RestError
-from stream.lake import Lake, Stored, in_parallel, layout
+from stream.lake import Lake, Stored, layout
 from stream.wire import MINUTE, Fetched
 from tasks.hour import evidence, stream_hour
 from tasks.rules import choose, proof, trades
@@ -56,7 +56,7 @@ def make(
         return _fetch(lake, exchange, symbol, hour, (first, last + MINUTE), objects[symbol], ask, clock)
 
     wanted = [gap for gap in gaps.iter_rows() if not _covers(asked.get(gap[0], []), gap[1], gap[2])]
-    failures = [failure for failure in in_parallel(fetch, wanted) if failure]
+    failures = [failure for failure in lake.each(fetch, wanted) if failure]
     if wanted:
         objects = evidence.answered(lake, exchange, symbols, hour)
         known = _parsed(lake, exchange, hour, objects)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from stream.lake import Lake, in_parallel, layout
+from stream.lake import Lake, layout
 from tasks.hour import evidence, stream_hour
 from tasks.rules import choose
 from tasks.rules.completeness import Completeness
@@ -72,7 +72,7 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, *, k
         facts = {"evidence": mark, **summaries[symbol]}
         objects[layout.silver_key(exchange, symbol, hour)] = parquet.encode(table.slice(row, rows), facts)
         row += rows
-    in_parallel(lambda key: lake.put(key, objects[key]), objects)  # a write waits, for the disk or the network
+    lake.each(lambda key: lake.put(key, objects[key]), objects)
 
 
 def read(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> tuple[pa.Table, list[Completeness]]:

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import msgspec
 import psycopg
 import pyarrow as pa
-import stamina
+import tenacity
 from psycopg.sql import SQL, Composable, Identifier
 
 import sql
@@ -184,8 +184,11 @@ class Warehouse:
         names = _names(hour)
         milliseconds = max(1, round(self._lock_timeout * 1000))  # 0 would wait for ever
         busy = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-        attempts = stamina.retry_context(
-            on=busy, attempts=_SWAP_ATTEMPTS, timeout=None, wait_initial=0.1, wait_jitter=0.2
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(busy),
+            stop=tenacity.stop_after_attempt(_SWAP_ATTEMPTS),
+            wait=tenacity.wait_random(0.1, 0.3),
+            reraise=True,
         )
         try:
             for attempt in attempts:

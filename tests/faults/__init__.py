@@ -4,5 +4,5 @@ One file per boundary (`SUITES`); each yields an `Outcome` per fault. The truth 
 nothing of what was sent to whom. Not part of `make test`.
 """
 
-SUITES = ("crash", "power", "disk", "exchange", "rest")
+SUITES = ("crash", "disk", "exchange", "rest")
 """Modules of this package with a function `run(seed: int, effort: float, folder: Path) -> Iterator[Outcome]`."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import stream.spool
+import stream.disk
 from stream import bronze
 from stream.lake.folder import FolderLake
 from stream.spool import Spool
@@ -99,7 +99,7 @@ def _while_recovering(chance: random.Random) -> None:
     recover, point = Spool.recover, chance.choice(("write", "fsync", "rename"))
 
     def dying(spool: Spool) -> None:
-        for path in spool.folder.glob("*.open"):
+        for path in Path(spool._disk.place).glob("*.open"):
             with path.open("ab") as file:
                 file.write(b'{"exchange":"kraken","sym')
         if point == "rename":
@@ -114,8 +114,8 @@ def _while_recovering(chance: random.Random) -> None:
 
 
 def replace_in_os(**others: Any) -> None:
-    """The spool works with these functions in the places of os's own."""
-    setattr(stream.spool, "os", _Os(**others))  # noqa: B010
+    """The disk works with these functions in the places of os's own."""
+    setattr(stream.disk, "os", _Os(**others))  # noqa: B010
 
 
 class _Os:

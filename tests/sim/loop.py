@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from stream.clock import Clock
+from stream.wire import milliseconds
 from tests.sim.network import Network
+from tests.sim.step import wait_for
 
 _T = TypeVar("_T")
 
@@ -102,9 +104,13 @@ class LoopClock(Clock):
         assert not loop.is_closed(), "this clock belongs to a world that is over"
         return zero + timedelta(seconds=loop.time())
 
+    def real_milliseconds(self) -> int:
+        """There is no other time in this world."""
+        return milliseconds(self.now())
+
     def pause(self, seconds: float) -> None:
-        """There is no thread that could wait."""
-        raise AssertionError(f"a thread waits {seconds} s in a world that has one thread only")
+        """For a thread that goes in step with the loop."""
+        wait_for(asyncio.sleep(seconds))
 
 
 def run(coroutine: Coroutine[Any, Any, _T], lasting: timedelta = timedelta(hours=3)) -> _T:

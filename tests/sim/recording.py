@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 import httpx
 import msgspec
-import pytest
 
 from stream.clock import Clock
 from stream.emulator.faults import Faults
@@ -17,15 +16,15 @@ from stream.exchanges import EXCHANGES
 from stream.recorder import Recorder
 from stream.settings import Settings
 from stream.wire import Instrument
-from tests.recording import PATIENCE
 from tests.sim.loop import LoopClock, run
+from tests.sim.step import Stepping
 
 _HERE = "127.0.0.1:1"
 
 
 def record(settings: Settings, start: datetime, end: datetime, faults: Faults) -> None:
     """What the settings name, from `start` to `end`, into their lake. The faults' seed decides every wait, too."""
-    random.seed(faults.seed)
+    chance = random.Random(faults.seed)
     addresses = {
         exchange: msgspec.structs.replace(one, ws_url=f"ws://{_HERE}/{exchange}", rest_url=f"http://{_HERE}/{exchange}")
         for exchange, one in settings.exchanges.items()
@@ -35,14 +34,12 @@ def record(settings: Settings, start: datetime, end: datetime, faults: Faults) -
     async def live() -> None:
         stop = asyncio.Event()
         async with Emulator(settings, faults):
-            recording = asyncio.create_task(Recorder(settings, ask=_ask).run(stop))
+            recording = asyncio.create_task(Recorder(settings, ask=_ask, background=Stepping, chance=chance).run(stop))
             await asyncio.wait({recording}, timeout=(end - start).total_seconds())
             stop.set()
             assert await recording, "the lake did not take everything"
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stream.recorder._FAREWELL", PATIENCE)  # uploads are real
-        run(live(), lasting=end - start + timedelta(hours=1))
+    run(live(), lasting=end - start + timedelta(hours=1))
 
 
 async def _ask(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
