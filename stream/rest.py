@@ -11,14 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from stream.backoff import attempts
 from stream.clock import Clock
 from stream.errors import MessageError, RestError, UnknownPair
-from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Response
+from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Response, http_date
 
 _LONGEST_WAIT = 60.0
 """Seconds of the clock. An exchange that asks for more (a ban) is left alone for this run."""
@@ -120,7 +119,7 @@ class RestClient:
         response = Response(
             status=answer.status_code,
             body=answer.content,
-            server_time=_server_time(answer),
+            server_time=http_date(answer.headers.get("Date")),
             recv_ts=self._clock.now(),
         )
         refusal = self._exchange.refusal(response)
@@ -131,13 +130,6 @@ class RestClient:
         if refusal.kind == "fatal":
             raise RestError(f"{self._exchange.ID} refused {request.path}: {refusal.reason}")
         raise _Again(refusal.reason, _retry_after(answer))
-
-
-def _server_time(answer: httpx.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers["Date"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -52,6 +52,7 @@ class Spool:
         self._lock = threading.Lock()  # between a write and the end of a segment; never held during an fsync
         self._file: File | None = None
         self._segment = 0
+        self._left: list[int] = []  # ended, and still to be sealed
 
     def __enter__(self) -> Self:
         self.open()
@@ -95,8 +96,7 @@ class Spool:
                 if written < len(lines):
                     raise OSError(errno.ENOSPC, "No space left on device")  # noqa: TRY301  # as the next write would
             except OSError as error:
-                if self._file is not None:
-                    self._file.truncate(self.size)  # no torn line stays behind
+                self._take_back()
                 raise self._refused("be written", error) from error
             self.size += written
 
@@ -115,23 +115,28 @@ class Spool:
             file.close()
 
     def seal(self) -> None:
-        """End the open segment, if there is one; it is ready for its upload. The next append begins another."""
+        """End the open segment, if there is one; it is ready for its upload. The next append begins another.
+
+        So is any that could not be sealed when it ended.
+        """
         with self._lock:
             file, segment, size = self._file, self._segment, self.size
+            left, self._left = self._left, []
             self._file, self.size = None, 0
-        if file is None:
-            return
         try:
-            try:
-                file.sync()
-            finally:  # unsure of the disk is all the more a reason to get it into the lake
-                file.close()
-                if size:
-                    self._disk.rename(_name(segment, _OPEN), _name(segment, _SEALED))
-                else:
-                    self._disk.remove(_name(segment, _OPEN))
-                self._disk.sync()
+            if file is not None:
+                left.append(segment)
+                try:
+                    file.sync()
+                finally:  # unsure of the disk is all the more a reason to get it into the lake
+                    file.close()
+                    self._end(segment, size)
+                    left.remove(segment)
+            while left:
+                self._recover(left[0])
+                del left[0]
         except OSError as error:
+            self._left += left
             raise self._refused("be brought to the disk", error) from error
 
     def sealed(self) -> list[int]:
@@ -157,15 +162,34 @@ class Spool:
         """Seal what an earlier process left open; a torn last line is kept as a rejected one."""
         try:
             for segment in self._segments(_OPEN):
-                name = _name(segment, _OPEN)
-                if self._disk.size(name):
-                    self._mend(name)
-                    self._disk.rename(name, _name(segment, _SEALED))
-                else:
-                    self._disk.remove(name)
-                self._disk.sync()
+                self._recover(segment)
         except OSError as error:
             raise self._refused("be recovered", error) from error
+
+    def _recover(self, segment: int) -> None:
+        size = self._disk.size(_name(segment, _OPEN))
+        if size:
+            self._mend(_name(segment, _OPEN))
+        self._end(segment, size)
+
+    def _end(self, segment: int, size: int) -> None:
+        """The segment waits for its upload; an empty one for nothing."""
+        if size:
+            self._disk.rename(_name(segment, _OPEN), _name(segment, _SEALED))
+        else:
+            self._disk.remove(_name(segment, _OPEN))
+        self._disk.sync()
+
+    def _take_back(self) -> None:
+        """No torn line stays behind; where that cannot be done, nothing is written behind it."""
+        if self._file is None:
+            return
+        try:
+            self._file.truncate(self.size)
+        except OSError:
+            self._file.close()
+            self._left.append(self._segment)
+            self._file, self.size = None, 0
 
     def _mend(self, name: str) -> None:
         with self._disk.content(name) as content:

@@ -9,7 +9,8 @@ import random
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,6 +28,7 @@ from stream.errors import LakeError
 from stream.lake.folder import FolderLake
 from stream.live.connection import Connection
 from stream.wire import Exchange, Record
+from tests.sim.loop import START, VirtualLoop
 
 PAYLOADS = Path(__file__).parent / "payloads"
 PATIENCE = 900
@@ -62,9 +64,16 @@ def kline(native: str, start: datetime, close: float = 1.5, *, final: bool = Fal
 
 @contextlib.asynccontextmanager
 async def exchange_server(
-    script: Script, *, instruments: str | None = None, kind: type[ServerConnection] | None = None
+    script: Script,
+    *,
+    instruments: str | None = None,
+    kind: type[ServerConnection] | None = None,
+    start: datetime = START,
 ) -> AsyncIterator[str]:
-    """A server on loopback, `host:port`. `script` gets each connection and its number, counted from 1."""
+    """A server on loopback, `host:port`. `script` gets each connection and its number, counted from 1.
+
+    On virtual time its clock says `start` when the loop begins.
+    """
     connections = 0
     over = asyncio.Event()
 
@@ -85,12 +94,19 @@ async def exchange_server(
             return socket.respond(HTTPStatus.OK, instruments)
         return None
 
+    def date(_socket: ServerConnection, _request: Request, response: Response) -> None:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualLoop):
+            del response.headers["Date"]
+            response.headers["Date"] = format_datetime(start + timedelta(seconds=loop.time()), usegmt=True)
+
     async with serve(
         handle,
         "127.0.0.1",
         0,
         compression=None,
         process_request=answer,
+        process_response=date,
         create_connection=kind,
         ping_interval=None,
         close_timeout=0.2,

@@ -633,17 +633,60 @@ def test_the_minute_that_was_joined_in_its_middle_is_alive_from_then() -> None:
     run(go())
 
 
-@pytest.mark.parametrize(("skew", "until", "since"), [(90, -2, 0), (-90, 0, 90), (2, 0, 0), (86_400, 0, 0)])
-def test_a_clock_that_differs_from_the_exchanges_claims_no_minute_too_early(skew: int, until: int, since: int) -> None:
-    """Ahead of it, minutes are over later than ours; behind it, the subscription began later than we think."""
+@pytest.mark.parametrize("skew", [2, 90, -90, 10_800, -10_800])
+def test_a_clock_that_differs_from_the_exchanges_claims_no_minute_too_early(skew: int) -> None:
+    """Minutes are over by the exchange's clock; where ours is behind, the subscription began later than we think."""
     start = datetime(2026, 11, 22, 7, tzinfo=UTC)
+    off = timedelta(seconds=skew)
     intake = Intake(exchange=binance, symbols={"BTCUSDT": "BTC-USDT"}, name="test/1")
-    acknowledged, heard = start - MINUTE, start + timedelta(seconds=skew)
+    acknowledged, heard = start - MINUTE + off, start + off
     intake.ask(["BTCUSDT"], acknowledged)
     intake.take(b'{"result":null,"id":1}', acknowledged)
+    assert intake.there(acknowledged) is None
     intake.take(kline("BTCUSDT", start).encode(), heard)
-    assert intake.over(start) == start + until * MINUTE
+    assert intake.there(heard) == pytest.approx(start, abs=timedelta(seconds=0.01))
     (line,) = read(intake.alive(start, start + MINUTE, heard + MINUTE))
     assert datetime.fromisoformat(line["since"]) == pytest.approx(
-        acknowledged + timedelta(seconds=since), abs=timedelta(seconds=0.01)
+        max(acknowledged, acknowledged - off), abs=timedelta(seconds=0.01)
     )
+
+
+def test_the_date_of_the_handshake_tells_where_it_agrees_and_where_nothing_else_does() -> None:
+    """A quiet pair's last trade is old: it is no clock that is wrong, if the exchange's own says so."""
+    now = datetime(2026, 11, 22, 7, tzinfo=UTC)
+
+    def lag(said: float | None, message: float | None) -> float | None:
+        intake = Intake(exchange=binance, symbols={"BTCUSDT": "BTC-USDT"}, name="test/1")
+        if said is not None:
+            intake.dated(now - timedelta(seconds=said), now)
+        if message is not None:
+            intake.take(kline("BTCUSDT", now - timedelta(seconds=message)).encode(), now)
+        return None if intake.lag is None else round(intake.lag.total_seconds())
+
+    assert lag(None, None) is None
+    assert lag(1, None) == 1 and lag(3600, None) == 3600
+    assert lag(None, 3600) == 3600
+    assert lag(1, 3600) == 1  # the date agrees with our clock: the message is old
+    assert lag(3600, 3540) == 3540 and lag(-3600, 0) == 0  # it does not: the message tells
+
+
+def test_a_clock_that_is_ten_minutes_ahead_finishes_nothing_early(caplog: pytest.LogCaptureFixture) -> None:
+    """A report from the field: an unfinished candle counted as finished, and nothing corrected it."""
+    intake = Intake(exchange=kraken, symbols={"BTC/USD": "BTC-USD"}, name="test/1")
+    lines, proven = b"", None
+    intake.ask(["BTC/USD"], datetime(2025, 11, 10, 12, 5, tzinfo=UTC))
+    for step in map(json.loads, payload("kraken/clock-ahead.jsonl").splitlines()):
+        now = datetime.fromisoformat(step.get("ours", "2025-11-10T12:05:00Z"))
+        if step["do"] == "message":
+            lines += intake.take(step["message"].encode(), now)
+        elif step["do"] == "minute_over":
+            there = intake.there(now)
+            assert there == datetime.fromisoformat(step["exchange_clock"])
+            proven = intake.alive(floor(there, MINUTE) - 10 * MINUTE, floor(there, MINUTE), now)
+            intake.complain_of_clock()
+    assert proven
+    assert {line["interval_end"] for line in read(proven)} <= {
+        f"2025-11-10T{at}:00Z" for at in ("11:56", "11:57", "11:58", "11:59", "12:00")
+    }
+    (said,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert "0:10:30 ahead of that of kraken" in said

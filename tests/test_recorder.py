@@ -479,7 +479,7 @@ def test_segments_end_after_the_minute_s_proof_and_at_every_hour(
             await acknowledge(socket)
 
     async def go() -> None:
-        async with exchange_server(ever) as server:
+        async with exchange_server(ever, start=START + timedelta(minutes=50)) as server:
             settings = make_settings(tmp_path, server, flush=flush, fsync=60)
             async with recording(msgspec.structs.replace(settings, clock=clock)):
                 await asyncio.sleep(75 * 60)

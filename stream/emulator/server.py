@@ -91,6 +91,7 @@ class Emulator:
                 port,
                 create_connection=_Connection,
                 process_request=sockets.answer,
+                process_response=sockets.date,
                 compression=None,
                 close_timeout=2,
             )
@@ -139,6 +140,11 @@ class _Sockets:
             return None
         parts = urlsplit(target)
         return self._response(feed.get(parts.path, dict(parse_qsl(parts.query))))
+
+    def date(self, connection: ServerConnection, request: Request, response: Response) -> None:  # noqa: ARG002
+        """The exchange's time, in the place of this machine's."""
+        del response.headers["Date"]
+        response.headers["Date"] = format_datetime(self._clock.now(), usegmt=True)
 
     async def attend(self, connection: ServerConnection) -> None:
         """One websocket connection."""

@@ -23,7 +23,7 @@ from stream.live.intake import Intake
 from stream.live.minutes import CLOCK_WAS_SET, Minutes
 from stream.live.subscriptions import Subscriptions
 from stream.live.websocket import Websocket
-from stream.wire import Exchange, seconds
+from stream.wire import Exchange, http_date, seconds
 
 _LARGEST = 4 << 20
 """Bytes of a message. The largest that any exchange here sends (a snapshot) is a tenth of it."""
@@ -107,6 +107,9 @@ class Connection:
             ping_interval=None,  # the pings of `_prove` and `_watch_idle` mean more
         )
         self.opened = True
+        assert self._socket is not None
+        if self._socket.response is not None and (said := http_date(self._socket.response.headers.get("Date"))):
+            self.intake.dated(said, self._clock.now())
         self._write(self.intake.status("connected", f"connected to {self._url}", self._clock.now()))
         if self._rules.lifetime is not None:
             scattered = self._rules.lifetime - 600 * self._chance.uniform(1, 2)
@@ -174,15 +177,13 @@ class Connection:
 
     async def _prove(self) -> str:
         """After each minute, a ping: its pong comes behind everything that the exchange had sent until then."""
-        minutes = Minutes(self._clock)
-        proven = minutes.over
-        while await minutes.next():
+        minutes = Minutes(self._clock, self.intake.there)
+        while (ended := await minutes.next()) is not None:
             if not await self._answers():
                 return _UNANSWERED
-            over = max(proven, self.intake.over(minutes.over))
-            if lines := self.intake.alive(proven, over, self._clock.now()):
+            if lines := self.intake.alive(*ended, self._clock.now()):
                 self._write(lines)
-            proven = over
+            self.intake.complain_of_clock()
         return CLOCK_WAS_SET
 
     async def _answers(self) -> bool:

@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 _LONG = 1 << 16
 """Characters of a rejected message that are searched for the pairs it may be about."""
 
-_SKEW = timedelta(minutes=5)
-"""A larger difference of clocks is not believed."""
-
 
 class Dialect(Protocol):
     """What an intake must know of an exchange."""
@@ -65,15 +62,44 @@ class Intake:
         self._last_trade: dict[str, Trade] = {}
         self._sequence: int | None = None
         self._lag: timedelta | None = None
+        self._ahead: timedelta | None = None
+        self._dated: timedelta | None = None
+
+    def dated(self, said: datetime, now: datetime) -> None:
+        """The exchange said that it was `said`, cut off to the second, not after our `now`."""
+        self._dated = now - said
 
     @property
-    def ahead(self) -> timedelta:
-        """How far our clock is before the exchange's, negative when behind; zero while it may be the line's delay.
+    def lag(self) -> timedelta | None:
+        """How far our clock is before the exchange's, at most; negative when it is behind; None when nothing tells.
 
-        Its minutes are not over when ours are: who claims to have heard one must go by its clock. More than
-        a few minutes is no clock: it is an old message.
+        What a message is about had happened there when it came here: the youngest message tells. A quiet pair's are
+        old; where the exchange's own clock was seen to agree with ours, that tells as well.
         """
-        return self._lag if self._lag is not None and GRACE <= abs(self._lag) < _SKEW else timedelta()
+        agrees = self._dated is not None and abs(self._dated) < GRACE
+        if self._dated is None or not (agrees or self._lag is None):
+            return self._lag
+        return self._dated if self._lag is None else min(self._lag, self._dated)
+
+    def there(self, now: datetime) -> datetime | None:
+        """What time it is at the exchange, at least, when it is `now` here. Its minutes are not over when ours are."""
+        lag = self.lag
+        return None if lag is None else now - lag
+
+    def complain_of_clock(self) -> None:
+        """Says that our clock is wrong, if that is sure: once an hour over all connections that share a tally."""
+        off, none = self._dated, timedelta()
+        if off is None:
+            off = min(self._lag or none, none) or max(self._ahead or none, none)
+        if abs(off) >= GRACE and not self.tally["clock"]:
+            self.tally["clock"] += 1
+            log.error(
+                "our clock is about %s %s that of %s: what is recorded counts for less, and REST has to fill it. "
+                "Set the clock of this machine (NTP, time zone)",
+                timedelta(seconds=round(abs(off).total_seconds())),
+                "behind" if off < timedelta() else "ahead of",
+                self.exchange.ID,
+            )
 
     def ask(self, natives: list[str], now: datetime) -> int:
         """The number of a request that subscribes to these pairs; whatever was known of them begins anew."""
@@ -117,17 +143,14 @@ class Intake:
         return b"".join([self._line(record, message, now) for record in records])
 
     def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
-        """The `alive` lines of the minutes that ended after `after` and not after `until`."""
+        """The `alive` lines of the minutes that ended after `after` and not after `until`, by the exchange's clock."""
+        lag = self.lag or timedelta()
         return b"".join(
             self._alive(native, minute, since, now)
             for minute in _minutes(after, until)
             for native, since in self.since.items()
-            if since < minute + MINUTE
+            if since - lag < minute + MINUTE
         )
-
-    def over(self, until: datetime) -> datetime:
-        """Until when minutes are over by the exchange's clock, if they are until `until` by ours."""
-        return until if self.ahead <= timedelta() else floor(until - self.ahead, MINUTE)
 
     def status(
         self,
@@ -175,8 +198,7 @@ class Intake:
                 reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
                 return self.reject(message, now, reason)
             self._heard[record.native_symbol] = now
-            if record.event_ts is not None and (self._lag is None or now - record.event_ts < self._lag):
-                self._lag = now - record.event_ts
+            self._see_clock(record, now)
             self.candles += 1
             self.tally["candles"] += 1
             if isinstance(record, Candle):
@@ -194,6 +216,17 @@ class Intake:
             self.closing = self.closing or record.closing
             return self.status("exchange", f"{record.system}: {record.detail}", now)
         return self._answered(record, now)
+
+    def _see_clock(self, record: Candle | Trade, now: datetime) -> None:
+        """A candle that says no time had begun; and if it is not history, it had not ended long ago."""
+        begun = record.interval_start if isinstance(record, Candle) else record.event_ts
+        lag = now - (record.event_ts or begun)
+        if self._lag is None or lag < self._lag:
+            self._lag = lag
+        if isinstance(record, Candle) and record.event_type == "update":
+            ahead = now - (record.event_ts or record.interval_start + MINUTE)
+            if self._ahead is None or ahead < self._ahead:
+                self._ahead = ahead
 
     def _counted(self, number: int, now: datetime) -> bytes:
         """Messages that the exchange numbered and that did not come may have been about any pair."""
@@ -220,7 +253,8 @@ class Intake:
             return b""
         self.since[native] = now
         detail = f"the trades {before.trade_id + 1} to {number - 1} did not come"
-        doubtful = _minutes(floor(before.event_ts, MINUTE), floor(now, MINUTE))
+        over = self.there(now) or before.event_ts
+        doubtful = _minutes(floor(before.event_ts, MINUTE), floor(over, MINUTE))
         taken_back = [self._alive(native, minute, now, now) for minute in doubtful]
         return b"".join(taken_back) + self.status("lost", detail, now, [native])
 
@@ -233,7 +267,8 @@ class Intake:
                 recv_ts=now,
                 interval_start=minute,
                 interval_end=minute + MINUTE,
-                since=since - min(self.ahead, timedelta()),
+                # Readers compare it with moments of both clocks: it is the later one.
+                since=since - min(self.lag or timedelta(), timedelta()),
                 conn=self.name,
             )
         )

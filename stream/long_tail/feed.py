@@ -219,19 +219,23 @@ class CcxtConnection:
 
     async def _prove(self, tap: Tap) -> str:
         """After each minute, a ping, as a native connection does. Until ccxt is trusted, the lines are held back."""
-        minutes, trust, complained = Minutes(self._clock), self._tail.trust, False
-        proven = minutes.over
-        while await minutes.next():
-            answered, now = await tap.answered(f"{self.intake.name} {minutes.over:%H:%M}"), self._clock.now()
-            self._settle(milliseconds(minutes.over), now)
+        minutes, trust, complained = Minutes(self._clock, self.intake.there), self._tail.trust, False
+        held: datetime | None = None  # since when lines are held back
+        while (ended := await minutes.next()) is not None:
+            since, over = ended
+            answered, now = await tap.answered(f"{self.intake.name} {over:%H:%M}"), self._clock.now()
+            self._settle(milliseconds(over), now)
             if not answered and not complained:
                 complained = True
                 log.warning("%s: a ping was not answered: nothing is proven", self.intake.name)
             if answered and not trust.given:
-                await trust.examine(self._exchange, self._finished(minutes.over))
+                await trust.examine(self._exchange, self._finished(over))
             if answered and trust.given:
-                self._put(self.intake.alive(proven, minutes.over, now))
-                proven = minutes.over
+                self._put(self.intake.alive(since if held is None else held, over, now))
+                held = None
+            elif held is None:
+                held = since
+            self.intake.complain_of_clock()
         return CLOCK_WAS_SET
 
     def _settle(self, until: int, now: datetime) -> None:

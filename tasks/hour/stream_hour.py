@@ -172,14 +172,19 @@ def _read_all(
     Two batches are read at once and one waits: that keeps two cores busy, and bounds the memory.
     """
     symbols = sorted(symbol for symbol, found in objects.items() if found)
-    batches = [symbols[n : n + _PAIRS_AT_ONCE] for n in range(0, len(symbols), _PAIRS_AT_ONCE)]
+    batches = [
+        {symbol: objects[symbol] for symbol in symbols[n : n + _PAIRS_AT_ONCE]}
+        for n in range(0, len(symbols), _PAIRS_AT_ONCE)
+    ]
+    if len(batches) == 1:
+        yield _read(lake, exchange, batches[0], hour, folder)
+        return
     with ThreadPoolExecutor(2) as readers:
         ahead: deque[Future[tuple[pa.Table, int]]] = deque()
         for batch in batches:
             if len(ahead) > 2:
                 yield ahead.popleft().result()
-            found = {symbol: objects[symbol] for symbol in batch}
-            ahead.append(readers.submit(_read, lake, exchange, found, hour, folder))
+            ahead.append(readers.submit(_read, lake, exchange, batch, hour, folder))
         while ahead:
             yield ahead.popleft().result()
 

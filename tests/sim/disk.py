@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-Illness = Literal["full", "quota", "fsync", "rename"]
-"""No room for bytes; no room for another file; a sync fails; a rename fails."""
+Illness = Literal["full", "quota", "fsync", "rename", "broken"]
+"""No room for bytes; no room for another file; a sync fails; a rename fails; all of them, and half of a write."""
 
 
 class Gone(OSError):
@@ -46,6 +46,10 @@ class SimDisk:
     """Changes of names since the last sync of them, in their order; None: the name is gone."""
     holder: Mount | None = None
 
+    def fails(self, *illnesses: Illness) -> bool:
+        """Whether it has one of these."""
+        return self.illness == "broken" or self.illness in illnesses
+
     def name(self, name: str, blob: Blob | None) -> None:
         """The name stands for that from now on, None: for nothing."""
         if blob is None:
@@ -57,6 +61,14 @@ class SimDisk:
     def sync_names(self) -> None:
         """All names are safe."""
         self._safe, self._unsafe = dict(self.files), []
+
+    def lines(self) -> set[bytes]:
+        """All that is in its files."""
+        return {line for blob in self.files.values() for line in bytes(blob.now).splitlines()}
+
+    def may_lose(self) -> set[bytes]:
+        """The lines that a power loss at this moment is free to take."""
+        return self.lines() - {line for blob in self._safe.values() for line in blob.safe.splitlines()}
 
     def copy_after_power_loss(self, chance: random.Random) -> SimDisk:
         """The disk in one of the states that a power loss may leave it in."""
@@ -132,7 +144,7 @@ class Mount:
     def create(self, name: str) -> SimFile:
         """An empty file."""
         self.check("create")
-        if self.disk.illness == "quota":
+        if self.disk.fails("quota"):
             raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
         if name in self.disk.files:
             raise FileExistsError(errno.EEXIST, name)
@@ -149,6 +161,8 @@ class Mount:
     def replace_end(self, name: str, start: int, data: bytes) -> None:
         """Two steps: the bytes, and the sync."""
         self.check("replace_end")
+        if self.disk.fails("full"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         blob = self._blob(name)
         blob.now[start:] = data
         self._sync(blob)
@@ -156,7 +170,7 @@ class Mount:
     def rename(self, name: str, new: str) -> None:
         """A new name and the end of an old one; file systems keep the two together, or in this order."""
         self.check("rename")
-        if self.disk.illness == "rename":
+        if self.disk.fails("rename"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.disk.name(new, self._blob(name))
         self.disk.name(name, None)
@@ -193,7 +207,7 @@ class Mount:
 
     def _sync(self, blob: Blob) -> None:
         self.check("sync")
-        if self.disk.illness == "fsync":
+        if self.disk.fails("fsync"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         blob.sync()
         self.check("synced")
@@ -211,7 +225,7 @@ class SimFile:
         self._mount.check("write")
         self._blob.now += data[: len(data) // 2]
         self._mount.check("torn")
-        if self._mount.disk.illness == "full":
+        if self._mount.disk.fails("full"):
             return len(data) // 2
         self._blob.now += data[len(data) // 2 :]
         self._mount._noted(data)
@@ -221,6 +235,8 @@ class SimFile:
     def truncate(self, size: int) -> None:
         """At once."""
         self._mount.check("truncate")
+        if self._mount.disk.fails():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         del self._blob.now[size:]
 
     def sync(self) -> None:

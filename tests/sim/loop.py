@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ _T = TypeVar("_T")
 
 START = datetime(2026, 11, 22, 6, 59, 30, tzinfo=UTC)
 """What the clock says when a loop begins, unless a test says otherwise."""
+_LATE = 1e-3
+"""Seconds that a timer is late at most."""
 _STEP = 1e-6
 """Seconds that a round of callbacks takes: nobody waits in vain for the clock to move on by next to nothing."""
 
@@ -26,10 +29,15 @@ class EverythingWaits(AssertionError):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Timers, tasks and connections in memory; no file descriptor, no thread, no signal."""
+    """Timers, tasks and connections in memory; no file descriptor, no thread, no signal.
 
-    def __init__(self, lasting: timedelta = timedelta(hours=3)) -> None:
+    With a `chance`, each timer is late by a little, as timers are: so chance decides what comes first of what is due at
+    the same moment. What is ready comes in the order that asyncio promises.
+    """
+
+    def __init__(self, lasting: timedelta = timedelta(hours=3), chance: random.Random | None = None) -> None:
         super().__init__()
+        self._chance = chance
         self._now = 0.0
         self._end = lasting.total_seconds()
         self._clock_resolution = _STEP / 1000
@@ -39,6 +47,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
+
+    def call_at(  # type: ignore[override]  # the base class has type variables for the arguments
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """A bit later, where there is chance."""
+        late = self._chance.random() * _LATE if self._chance is not None else 0.0
+        return super().call_at(when + late, callback, *args, context=context)
 
     def select(self, timeout: float | None) -> list[Any]:
         """Waits, which takes no time."""
@@ -86,23 +101,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class LoopClock(Clock):
-    """The product's clock on the loop's time. It says `start` when it is first asked, and belongs to that loop."""
+    """The product's clock on the loop's time. It says `start` when it is first asked, and belongs to that loop.
 
-    def __init__(self, start: datetime = START) -> None:
+    `off`: how many seconds it is off, at so many seconds after that.
+    """
+
+    def __init__(self, start: datetime = START, off: Callable[[float], float] = lambda _: 0.0) -> None:
         super().__init__()
-        self._zero: list[tuple[asyncio.AbstractEventLoop, datetime]]
-        self.__dict__.update(_start=start, _zero=[])  # a clock is frozen
+        self._zero: list[tuple[asyncio.AbstractEventLoop, float]]
+        self.__dict__.update(_start=start, _off=off, _zero=[])  # a clock is frozen
 
     _start: datetime
+    _off: Callable[[float], float]
 
     def now(self) -> datetime:
         """The start, and what the loop has let go by since."""
         if not self._zero:
             loop = asyncio.get_running_loop()
-            self._zero.append((loop, self._start - timedelta(seconds=loop.time())))
+            self._zero.append((loop, loop.time()))
         ((loop, zero),) = self._zero
         assert not loop.is_closed(), "this clock belongs to a world that is over"
-        return zero + timedelta(seconds=loop.time())
+        passed = loop.time() - zero
+        return self._start + timedelta(seconds=passed + self._off(passed))
 
     def real_milliseconds(self) -> int:
         """There is no other time in this world."""
@@ -113,7 +133,9 @@ class LoopClock(Clock):
         wait_for(asyncio.sleep(seconds))
 
 
-def run(coroutine: Coroutine[Any, Any, _T], lasting: timedelta = timedelta(hours=3)) -> _T:
+def run(
+    coroutine: Coroutine[Any, Any, _T], lasting: timedelta = timedelta(hours=3), chance: random.Random | None = None
+) -> _T:
     """The coroutine's result, in a world of its own that lasts so long at most."""
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(lasting)) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(lasting, chance)) as runner:
         return runner.run(coroutine)

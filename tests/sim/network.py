@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Literal
 
 _FULL = 64 * 1024
 """Bytes that are under way before the sender is asked to wait."""
@@ -16,6 +18,9 @@ Factory = Callable[[], Any]
 """Makes an asyncio.Protocol."""
 Address = tuple[str, int]
 """Host and port."""
+
+whose: ContextVar[object] = ContextVar("whose", default=None)
+"""The process that a connection belongs to: what this is where it is dialled."""
 
 
 class Socket:
@@ -39,14 +44,48 @@ class Socket:
         """There is no kernel to tell."""
 
 
-class Network:
-    """Who listens where. `delay`: seconds that bytes take."""
+class Weather:
+    """How bytes travel: half a millisecond, whole. With a `chance`, most take longer, and some are taken apart."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, delay: float = 0.0005) -> None:
+    def __init__(self, chance: random.Random | None = None) -> None:
+        self._chance = chance
+
+    def delay(self) -> float:
+        """Seconds."""
+        if self._chance is None:
+            return 0.0005
+        return self._chance.uniform(0.0005, 0.04) if self._chance.random() < 0.99 else self._chance.uniform(0.04, 1.5)
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """The bytes as they arrive."""
+        if self._chance is not None and len(data) > 1 and self._chance.random() < 0.05:
+            cut = self._chance.randrange(1, len(data))
+            yield data[:cut]
+            data = data[cut:]
+        yield data
+
+
+class Network:
+    """Who listens where, and what is between them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.delay = delay
+        self.weather = Weather()
+        self.closed: dict[int, Literal["refused", "slammed"]] = {}
+        """What happens to who dials these ports."""
+        self._lines: dict[Line, None] = {}
         self._servers: dict[Address, Server] = {}
         self._port = _FIRST_PORT
+
+    def lines(self, *, port: int | None = None, process: object = None) -> list[Line]:
+        """The clients' ends of what is connected, to that port or by that process, in the order of dialling."""
+        for line in [line for line in self._lines if line.is_closing() or line.peer.is_closing()]:
+            del self._lines[line]
+        return [
+            line
+            for line in self._lines
+            if (port is None or line.server[1] == port) and (process is None or line.process is process)
+        ]
 
     def listen(self, factory: Factory, host: str, port: int) -> Server:
         """A server at that port, or at a free one when it is 0."""
@@ -65,18 +104,21 @@ class Network:
 
     async def connect(self, factory: Factory, host: str, port: int) -> tuple[Line, Any]:
         """Both ends are connected, the server's first."""
-        await asyncio.sleep(self.delay)
+        await asyncio.sleep(self.weather.delay())
         server = self._servers.get((host, port))
-        if server is None:
+        if server is None or self.closed.get(port) == "refused":
             raise ConnectionRefusedError(f"nobody listens at {host}:{port}")
         self._port += 1
         here = ("127.0.0.1", self._port)
         theirs, ours = server.factory(), factory()
-        far = Line(self.loop, self.delay, theirs, server.address, here)
-        near = Line(self.loop, self.delay, ours, here, server.address)
+        far = Line(self, theirs, server.address, here)
+        near = Line(self, ours, here, server.address)
         near.peer, far.peer = far, near
         theirs.connection_made(far)
         ours.connection_made(near)
+        self._lines[near] = None
+        if self.closed.get(port) == "slammed":
+            far.abort()
         return near, ours
 
 
@@ -121,18 +163,14 @@ class Line(asyncio.Transport):
 
     peer: Line
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        delay: float,
-        protocol: Any,
-        sockname: Address,
-        peername: Address,
-    ) -> None:
+    def __init__(self, network: Network, protocol: Any, sockname: Address, peername: Address) -> None:
         super().__init__({"sockname": sockname, "peername": peername, "socket": Socket(sockname, peername)})
-        self._loop = loop
-        self._delay = delay
+        self.server = peername
+        self.process = whose.get()
+        self._loop = network.loop
+        self._network = network
         self._protocol = protocol
+        self._dead = False
         self._under_way: deque[bytes | None] = deque()
         """Sent here; None is the end."""
         self._arrived: deque[bytes | None] = deque()
@@ -149,8 +187,9 @@ class Line(asyncio.Transport):
         if self._closing or not data:
             return
         peer = self.peer
-        peer._unread += len(data)
-        self._send(bytes(data))
+        for piece in self._network.weather.pieces(bytes(data)):
+            peer._unread += len(piece)
+            self._send(piece)
         if peer._unread > _FULL and not self._held:
             self._held = True
             self._protocol.pause_writing()
@@ -189,8 +228,20 @@ class Line(asyncio.Transport):
     def abort(self) -> None:
         """What is under way may be lost; the other end hears of it."""
         if not self._closing:
-            self._loop.call_later(self._delay, self.peer._reset)
+            if not self._dead:
+                self._loop.call_later(self._network.weather.delay(), self.peer._reset)
             self._end(None)
+
+    def cut(self) -> None:
+        """Somebody in between ends it: both ends hear of it."""
+        self._reset()
+        self.peer._reset()
+
+    def die(self) -> None:
+        """Nothing more arrives at either end, and nobody hears of it."""
+        for end in (self, self.peer):
+            end._dead = True
+            end._under_way.clear()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """There is one limit."""
@@ -208,10 +259,13 @@ class Line(asyncio.Transport):
         self._protocol = protocol
 
     def _send(self, data: bytes | None) -> None:
-        self.peer._under_way.append(data)
-        self._loop.call_later(self._delay, self.peer._arrive)
+        if not self._dead:
+            self.peer._under_way.append(data)
+            self._loop.call_later(self._network.weather.delay(), self.peer._arrive)
 
     def _arrive(self) -> None:
+        if self._dead:
+            return
         self._arrived.append(self._under_way.popleft())  # in order, which timers of one moment do not keep
         self._read()
 

@@ -1,0 +1,200 @@
+"""The course of a world: what happens when, until all faults are over and everything is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from stream.clock import HOUR as ONE_HOUR
+from stream.emulator.faults import Faults
+from stream.emulator.server import Emulator
+from stream.errors import LakeError
+from tasks.hour import evidence, stream_hour
+from tests.sim import world as worlds
+from tests.sim.answers import Transport
+from tests.sim.loop import LoopClock, VirtualLoop, run
+from tests.sim.machine import Machine, configured, slow
+from tests.sim.network import Weather
+from tests.sim.step import in_step
+from tests.sim.store import SimStore
+from tests.sim.worker import Worker
+from tests.sim.world import Answers, Ill, Killed, Line, Rest, Run, Stopped, Store, World
+
+_SETTLING = 90.0
+"""Seconds that the last processes record for."""
+
+
+class WorkerKilled(BaseException):
+    """At a call of the store."""
+
+
+@dataclass
+class Remains:
+    """What is left of a world."""
+
+    world: World
+    objects: dict[str, bytes] = field(default_factory=dict)
+    machines: list[Machine] = field(default_factory=list)
+    again: dict[str, bytes] = field(default_factory=dict)
+    """The objects after everything was made once more."""
+    worked: int = 0
+    """Results that a last run made although nothing was new."""
+
+
+def live(world: World) -> Remains:
+    """The world from its beginning to its end."""
+    state = random.getstate()
+    try:
+        with _in_silence():
+            return run(_Course(world).run(), timedelta(days=3), random.Random(f"{world.seed}/timers"))
+    finally:
+        random.setstate(state)
+        evidence.look_again()
+        stream_hour._remembered.clear()
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """What goes wrong was meant to."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+class _Course:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._remains = Remains(world)
+        self._chance = random.Random(f"{world.seed}/course")
+        self._hours = [worlds.HOUR + n * ONE_HOUR for n in range(world.hours)]
+        self._runs: list[asyncio.Task[None]] = []
+
+    async def run(self) -> Remains:
+        """All of it."""
+        world, loop = self._world, asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        random.seed(world.seed)  # the libraries' own
+        self._loop = loop
+        loop.network.weather = Weather(random.Random(f"{world.seed}/weather"))
+        true = LoopClock(worlds.START)
+        async with Emulator(configured(world, true, "emulator"), Faults(seed=world.seed, **world.faults)):
+            machines = [Machine(who, world, loop, self._remains.objects, self._call) for who in range(world.recorders)]
+            self._remains.machines = machines
+            for machine in machines:
+                machine.start()
+            for incident in world.incidents:
+                loop.call_at(incident.at, self._happen, incident)
+            await asyncio.sleep(world.end - loop.time())
+            await self._mend()
+            for task in self._runs:
+                task.result()
+        return self._remains
+
+    async def _mend(self) -> None:
+        """All faults are over."""
+        for machine in self._remains.machines:
+            machine.spare()
+            machine.start(leave_out=0)
+        await asyncio.sleep(_SETTLING)
+        await asyncio.gather(*(machine.stop() for machine in self._remains.machines))
+        if self._runs:
+            await asyncio.wait(self._runs)
+        for _ in range(2):
+            await self._work(Run(at=0))
+        self._remains.worked = await self._work(Run(at=0))
+        before = dict(self._remains.objects)
+        await self._work(Run(at=0), anew=True)
+        self._remains.again, self._remains.objects = dict(self._remains.objects), before
+
+    def _happen(self, incident: worlds.Incident) -> None:
+        loop, machines = self._loop, self._remains.machines
+        match incident:
+            case Killed():
+                machines[incident.who].kill(incident)
+            case Stopped():
+                task = loop.create_task(self._replace(incident))
+                self._runs.append(task)
+            case Ill():
+                disk = machines[incident.who].disk
+                disk.illness = incident.illness
+                loop.call_later(incident.lasting, setattr, disk, "illness", None)
+            case Line():
+                self._strike(incident)
+            case Run():
+                self._runs.append(loop.create_task(self._run(incident)))
+            case _:
+                pass  # looked up when it matters
+
+    async def _replace(self, incident: Stopped) -> None:
+        machine = self._remains.machines[incident.who]
+        await machine.stop()
+        await asyncio.sleep(incident.away)
+        machine.start(incident.leave_out)
+
+    def _strike(self, incident: Line) -> None:
+        network, port = self._loop.network, self._world.exchanges.index(incident.exchange) + 1
+        for line in network.lines(port=port):
+            line.die() if incident.kind == "half-open" else line.cut()
+        if incident.kind in ("refused", "slammed"):
+            network.closed[port] = incident.kind
+            self._loop.call_later(incident.lasting, network.closed.pop, port, None)
+
+    async def _run(self, incident: Run) -> None:
+        with suppress(LakeError, WorkerKilled):  # the next run goes on
+            await self._work(incident)
+
+    async def _work(self, incident: Run, *, anew: bool = False) -> int:
+        clock = LoopClock(self._now(), lambda _: incident.ahead)
+        clock.now()
+        number = self._chance.random()
+        calls = iter(range(1, 1 << 30))
+
+        def call(doing: str, key: str, deed: Callable[[], Any]) -> Any:
+            if next(calls) == incident.killed:
+                raise WorkerKilled
+            return self._call(doing, key, deed)
+
+        lake = SimStore(self._remains.objects, call)
+        lake.root = f"worker {number}"  # what a process remembers of the lake is its own
+        found = configured(self._world, clock, "worker")
+        worker = Worker(found, lake, Transport(self._ill), random.Random(number), self._hours)
+        await in_step(lambda: worker.run(anew=anew))
+        return worker.worked
+
+    def _now(self) -> Any:
+        return worlds.START + timedelta(seconds=self._loop.time())
+
+    def _call(self, doing: str, key: str, deed: Callable[[], Any]) -> Any:  # noqa: ARG002
+        """What the store makes of a call."""
+        slow(self._chance.uniform(0.002, 0.05))
+        kind = self._of_now(Store)
+        if kind is None:
+            return deed()
+        if kind.kind == "slow":
+            slow(60)
+            return deed()
+        if kind.kind == "unanswered":
+            deed()
+        raise LakeError("the store does not answer")
+
+    def _ill(self, exchange: str) -> Answers | None:
+        now = self._loop.time()
+        for one in self._world.incidents:
+            if isinstance(one, Rest) and one.exchange == exchange and one.at <= now < one.at + one.lasting:
+                return one.kind
+        return None
+
+    def _of_now(self, kind: type[Store]) -> Store | None:
+        now = self._loop.time()
+        for one in self._world.incidents:
+            if isinstance(one, kind) and one.at <= now < one.at + one.lasting:
+                return one
+        return None
