@@ -44,7 +44,7 @@ def open_rest(
 
     `transport` carries requests, the network's own when not given; `chance` scatters repeated ones.
     """
-    with httpx.Client(timeout=_TIMEOUT, transport=transport) as http:
+    with httpx.Client(timeout=_TIMEOUT, transport=transport, trust_env=transport is None) as http:
         yield RestClient(exchange, rest_url, clock, http, chance or random.Random())  # noqa: S311  # no secret
 
 

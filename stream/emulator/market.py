@@ -45,7 +45,7 @@ class Market:
     """The candles of one exchange. `silent` is the share of further silent minutes in the walks."""
 
     def __init__(self, exchange: str, *, seed: int = 0, silent: float = 0.0) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
         self._seed = seed
         self._silent = _SILENT + silent
         self._daily = _DAY + round(_DAY * _BUSY * max(0.0, 1 - self._silent))
@@ -54,12 +54,12 @@ class Market:
 
     def span(self, symbol: str) -> tuple[datetime, datetime]:
         """The first minute of the pair, and the minute after its last."""
-        real = _real(self._exchange, symbol)
+        real = _real(self.exchange, symbol)
         return (min(real), max(real) + MINUTE) if real else (LISTED, datetime.max.replace(tzinfo=UTC))
 
     def bar(self, symbol: str, minute: datetime) -> Bar | None:
         """The finished candle of that minute; None before and after the pair's span."""
-        real = _real(self._exchange, symbol)
+        real = _real(self.exchange, symbol)
         if real:
             return real.get(minute)
         return self._walked(symbol, number(minute)) if minute >= LISTED else None
@@ -157,7 +157,7 @@ class Market:
         return round(ticks * height)
 
     def _chance(self, kind: object, symbol: str, at: int) -> float:
-        return chance(self._seed, kind, self._exchange, symbol, at)
+        return chance(self._seed, kind, self.exchange, symbol, at)
 
 
 @functools.cache

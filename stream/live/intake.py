@@ -61,6 +61,7 @@ class Intake:
         self._heard: dict[str, datetime] = {}
         self._last_trade: dict[str, Trade] = {}
         self._sequence: int | None = None
+        self._claimed: datetime | None = None
         self._lag: timedelta | None = None
         self._ahead: timedelta | None = None
         self._dated: timedelta | None = None
@@ -144,7 +145,7 @@ class Intake:
 
     def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
         """The `alive` lines of the minutes that ended after `after` and not after `until`, by the exchange's clock."""
-        lag = self.lag or timedelta()
+        lag, self._claimed = self.lag or timedelta(), until
         return b"".join(
             self._alive(native, minute, since, now)
             for minute in _minutes(after, until)
@@ -253,8 +254,8 @@ class Intake:
             return b""
         self.since[native] = now
         detail = f"the trades {before.trade_id + 1} to {number - 1} did not come"
-        over = self.there(now) or before.event_ts
-        doubtful = _minutes(floor(before.event_ts, MINUTE), floor(over, MINUTE))
+        first = floor(before.event_ts, MINUTE)
+        doubtful = _minutes(first, self._claimed or first)
         taken_back = [self._alive(native, minute, now, now) for minute in doubtful]
         return b"".join(taken_back) + self.status("lost", detail, now, [native])
 

@@ -104,7 +104,7 @@ class _Course:
             machine.spare()
             machine.start(leave_out=0)
         await asyncio.sleep(_SETTLING)
-        await asyncio.gather(*(machine.stop() for machine in self._remains.machines))
+        await asyncio.gather(*(machine.retire() for machine in self._remains.machines))
         if self._runs:
             await asyncio.wait(self._runs)
         for _ in range(2):
@@ -186,6 +186,8 @@ class _Course:
         raise LakeError("the store does not answer")
 
     def _ill(self, exchange: str) -> Answers | None:
+        if exchange in self._world.without_rest:
+            return "503"
         now = self._loop.time()
         for one in self._world.incidents:
             if isinstance(one, Rest) and one.exchange == exchange and one.at <= now < one.at + one.lasting:

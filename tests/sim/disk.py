@@ -24,14 +24,19 @@ class Gone(OSError):
 
 @dataclass
 class Blob:
-    """A file's bytes: as they are, and as a power loss would leave the beginning of them."""
+    """A file's bytes, and how many of them no power loss takes."""
 
     now: bytearray = field(default_factory=bytearray)
-    safe: bytes = b""
+    safe: int = 0
 
     def sync(self) -> None:
         """All of it is safe."""
-        self.safe = bytes(self.now)
+        self.safe = len(self.now)
+
+    def cut(self, size: int) -> None:
+        """What is behind is gone, or is not: a power loss decides."""
+        del self.now[size:]
+        self.safe = min(self.safe, size)
 
 
 @dataclass
@@ -68,7 +73,9 @@ class SimDisk:
 
     def may_lose(self) -> set[bytes]:
         """The lines that a power loss at this moment is free to take."""
-        return self.lines() - {line for blob in self._safe.values() for line in blob.safe.splitlines()}
+        return self.lines() - {
+            line for blob in self._safe.values() for line in bytes(blob.now[: blob.safe]).splitlines()
+        }
 
     def copy_after_power_loss(self, chance: random.Random) -> SimDisk:
         """The disk in one of the states that a power loss may leave it in."""
@@ -78,7 +85,7 @@ class SimDisk:
                 left.pop(name, None)
             else:
                 left[name] = blob
-        files = {name: Blob(now := bytearray(_survived(blob, chance)), bytes(now)) for name, blob in left.items()}
+        files = {name: Blob(now := bytearray(_survived(blob, chance)), len(now)) for name, blob in left.items()}
         return SimDisk(self.place, files=files, _safe=dict(files))
 
     def lose_power(self, chance: random.Random) -> None:
@@ -88,9 +95,7 @@ class SimDisk:
 
 
 def _survived(blob: Blob, chance: random.Random) -> bytes:
-    if len(blob.now) < len(blob.safe):  # it was cut off since: that may have come to the disk or not
-        return bytes(chance.choice((blob.now, blob.safe)))
-    fresh = bytes(blob.now[len(blob.safe) :])
+    fresh = bytes(blob.now[blob.safe :])
     kept = chance.randint(0, len(fresh))
     tails = {
         "lost": b"",
@@ -99,7 +104,7 @@ def _survived(blob: Blob, chance: random.Random) -> bytes:
         "hole": bytes(kept) + fresh[kept:],  # blocks are not written in order
         "whole": fresh,
     }
-    return blob.safe + tails[chance.choice(tuple(tails))]
+    return bytes(blob.now[: blob.safe]) + tails[chance.choice(tuple(tails))]
 
 
 Strikes = Callable[[str], bool]
@@ -164,7 +169,8 @@ class Mount:
         if self.disk.fails("full"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         blob = self._blob(name)
-        blob.now[start:] = data
+        blob.cut(start)
+        blob.now += data
         self._sync(blob)
 
     def rename(self, name: str, new: str) -> None:
@@ -237,7 +243,7 @@ class SimFile:
         self._mount.check("truncate")
         if self._mount.disk.fails():
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        del self._blob.now[size:]
+        self._blob.cut(size)
 
     def sync(self) -> None:
         """The bytes are safe."""

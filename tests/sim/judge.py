@@ -57,7 +57,7 @@ def _claims(left: Remains) -> Iterator[str]:
 
 
 def _silver(left: Remains) -> Iterator[str]:
-    """At most one candle a minute, and that the truth; one verdict a minute; nothing is missing."""
+    """At most one candle a minute, and that the truth; one verdict a minute; nothing is missing but with a reason."""
     world = left.world
     lake = SimStore(left.objects)
     for exchange in world.exchanges:
@@ -69,23 +69,31 @@ def _silver(left: Remains) -> Iterator[str]:
                     yield f"{key} was not made"
                     continue
                 table, facts = parquet.read(lake, key)
-                for fault in _hour(market, symbol, hour, table.to_pylist(), facts):
-                    yield f"{exchange} {symbol} {fault}"
+                rows = table.to_pylist()
+                missing = {datetime.fromisoformat(minute): cause for minute, cause in facts["causes"].items()}
+                faults = [
+                    *_one_each(hour, rows, missing, facts),
+                    *_true(market, symbol, rows),
+                    *_accounted(left, market, symbol, missing),
+                    *_stream_first(left, exchange, symbol, hour, rows),
+                ]
+                yield from (f"{exchange} {symbol} {fault}" for fault in faults)
 
 
-def _hour(
-    market: Market, symbol: str, hour: datetime, rows: list[dict[str, Any]], facts: dict[str, Any]
+def _one_each(
+    hour: datetime, rows: list[dict[str, Any]], missing: dict[datetime, str], facts: dict[str, Any]
 ) -> Iterator[str]:
-    minutes = [hour + n * MINUTE for n in range(60)]
-    counts = Counter(row["interval_start"] for row in rows)
-    for minute, count in counts.items():
-        if count > 1 or minute not in minutes:
-            yield f"{minute:%H:%M}: {count} candles"
-    for minute, cause in facts["causes"].items():
-        yield f"{minute}: missing, {cause}"
-    verdicts = sum(facts[name] for name in ("stream", "rest", "empty", "missing"))
-    if verdicts != 60 or len(rows) + facts["missing"] != 60:
-        yield f"{verdicts} verdicts, {len(rows)} candles, {facts['missing']} missing"
+    """A minute has one candle or one cause."""
+    found = Counter([*(row["interval_start"] for row in rows), *missing])
+    for minute in found.keys() | {hour + n * MINUTE for n in range(60)}:
+        if found[minute] != 1 or not hour <= minute < hour + HOUR:
+            yield f"{minute:%H:%M}: {found[minute]} candles or causes"
+    if sum(facts[name] for name in ("stream", "rest", "empty", "missing")) != 60 or facts["missing"] != len(missing):
+        yield f"the counts are {facts}"
+
+
+def _true(market: Market, symbol: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Each candle is what was traded."""
     for row in rows:
         bar = market.bar(symbol, row["interval_start"])
         fault = "no such candle" if bar is None else truth.difference(row, bar)
@@ -93,6 +101,61 @@ def _hour(
             early = bar is not None and any(truth.difference(row, state) is None for _, state in updates(bar))
             kind = "unfinished" if early else "wrong"
             yield f"{row['interval_start']:%H:%M} ({row['source']}): {kind}: {fault}"
+
+
+def _accounted(left: Remains, market: Market, symbol: str, missing: dict[datetime, str]) -> Iterator[str]:
+    """Nothing is missing where REST answers; elsewhere nothing that was heard, and the cause is that REST did not."""
+    exchange, world = market.exchange, left.world
+    for minute, cause in missing.items():
+        if exchange not in world.without_rest:
+            yield f"{minute:%H:%M}: missing, {cause}"
+        elif cause != "rest_unavailable":
+            yield f"{minute:%H:%M}: the cause is {cause}, but REST never answered"
+        elif not world.faults and _traded(market, symbol, minute) and _heard(left, exchange, minute):
+            yield f"{minute:%H:%M}: missing, though all of it was heard"
+
+
+def _traded(market: Market, symbol: str, minute: datetime) -> bool:
+    bar = market.bar(symbol, minute)
+    return bar is not None and bar.trade_count > 0
+
+
+def _heard(left: Remains, exchange: str, minute: datetime) -> bool:
+    """Some recorder with a right clock and a sound disk was there, and nothing came between it and the exchange."""
+    start = (minute - worlds.START).total_seconds()
+    begin, end = start - 60, start + 90
+    world = left.world
+
+    def within(incident: worlds.Incident) -> bool:
+        return incident.at < end and incident.at + getattr(incident, "lasting", 0.0) + 60 > begin
+
+    if any(isinstance(one, worlds.Line) and one.exchange == exchange and within(one) for one in world.incidents):
+        return False
+    for who, machine in enumerate(left.machines):
+        disturbed = any(
+            isinstance(one, worlds.Ill | worlds.Set) and one.who == who and within(one) for one in world.incidents
+        )
+        right = abs(world.ahead[who] if who < len(world.ahead) else 0.0) < 4 and not world.drift
+        right = right and not any(isinstance(one, worlds.Set) and one.who == who for one in world.incidents)
+        if right and not disturbed and any(first <= begin and end <= last for first, last in machine.lives):
+            return True
+    return False
+
+
+def _stream_first(
+    left: Remains, exchange: str, symbol: str, hour: datetime, rows: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Where the stream said that a candle was finished, silver has none of REST."""
+    finished = {
+        json.loads(line)["interval_start"]
+        for key, data in left.objects.items()
+        if key.startswith(layout.stream_prefix(exchange, symbol, hour))
+        for line in data.splitlines()
+        if b'"is_final":true' in line
+    }
+    for row in rows:
+        if row["source"] == "rest" and f"{row['interval_start']:%Y-%m-%dT%H:%M:%SZ}" in finished:
+            yield f"{row['interval_start']:%H:%M}: REST's candle in the place of a finished one of the stream"
 
 
 def _repeated(left: Remains) -> Iterator[str]:

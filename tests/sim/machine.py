@@ -9,22 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
 from stream import settings
 from stream.clock import Clock
 from stream.errors import LakeError, SpoolError
-from stream.exchanges import EXCHANGES
 from stream.recorder import Recorder
-from stream.wire import Instrument
+from tests.sim.answers import listed
 from tests.sim.disk import Mount, SimDisk
 from tests.sim.loop import LoopClock, VirtualLoop
 from tests.sim.network import whose
 from tests.sim.step import Stepping, wait_for
 from tests.sim.store import Call, SimStore
-from tests.sim.world import START, SYMBOLS, Killed, Set, World
+from tests.sim.world import START, SYMBOLS, Ill, Killed, Set, World
 
+_UNSYNCED = 3.0
+"""Seconds after which what was written should be on the disk."""
 _AGAIN = 10.0
 """Seconds after which a process that ended by itself is started again, as a service manager does."""
 
@@ -39,14 +39,6 @@ def configured(world: World, clock: Clock, recorder: str, leave_out: int = 0) ->
         here = f"127.0.0.1:{port}/{exchange}"
         text += f"[exchange_{exchange}]\nws_url = ws://{here}\nrest_url = http://{here}\n"
     return msgspec.structs.replace(settings.parse(text, Path("luigi.cfg")), clock=clock)
-
-
-async def ask(exchange: str, rest_url: str, _clock: Clock) -> list[Instrument]:
-    """The roster's question."""
-    module = EXCHANGES[exchange]
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(rest_url + module.instruments_request().path)
-    return module.parse_instruments(answer.content)
 
 
 class Machine:
@@ -72,6 +64,7 @@ class Machine:
         self._leave_out = 0
         self._process: Process | None = None
         self._due: list[Killed] = []
+        self._retired = False
 
     def _off(self, passed: float) -> float:
         return self._ahead + self._world.drift * passed + sum(one.by for one in self._sets if one.at <= passed)
@@ -80,7 +73,7 @@ class Machine:
         """A new process, unless there is one."""
         if leave_out is not None:
             self._leave_out = leave_out
-        if self._process is None:
+        if self._process is None and not self._retired:
             self._process = Process(self)
             self.lives.append([self._loop.time(), float("inf")])
 
@@ -99,6 +92,11 @@ class Machine:
         """In an orderly way."""
         if self._process is not None:
             await self._process.stop()
+
+    async def retire(self) -> None:
+        """In an orderly way and for good."""
+        self._retired = True
+        await self.stop()
 
     def ended(self, process: Process) -> None:
         """It ended by itself: it is started again."""
@@ -119,6 +117,14 @@ class Machine:
                 return True
         return False
 
+    def _may_lose(self) -> set[bytes]:
+        """What was written in the last moments: it is synced every second, if the disk does what it is told."""
+        since = self._loop.time() - _UNSYNCED
+        fresh = {line for moment, lines in self.ledger if moment >= since for line in lines.splitlines()}
+        if any(isinstance(one, Ill) and one.who == self._who and one.at <= since for one in self._world.incidents):
+            return self.disk.may_lose()
+        return self.disk.may_lose() & fresh
+
     def _die(self, incident: Killed) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -126,7 +132,7 @@ class Machine:
         self.lives[-1][1] = self._loop.time()
         process.die(silently=incident.power)
         if incident.power:
-            self.lost |= self.disk.may_lose()
+            self.lost |= self._may_lose()
             self.disk.lose_power(self._chance)
         self._loop.call_later(incident.away, self.start)
 
@@ -187,7 +193,7 @@ class Process:
             found,
             disk=self._mount,
             lake=SimStore(machine._objects, self._store),
-            ask=ask,
+            ask=listed,
             background=self._background,
             chance=random.Random(machine._chance.random()),
         )

@@ -6,16 +6,13 @@ import asyncio
 import random
 from datetime import datetime, timedelta
 
-import httpx
 import msgspec
 
-from stream.clock import Clock
 from stream.emulator.faults import Faults
 from stream.emulator.server import Emulator
-from stream.exchanges import EXCHANGES
 from stream.recorder import Recorder
 from stream.settings import Settings
-from stream.wire import Instrument
+from tests.sim.answers import listed
 from tests.sim.loop import LoopClock, run
 from tests.sim.step import Stepping
 
@@ -34,16 +31,11 @@ def record(settings: Settings, start: datetime, end: datetime, faults: Faults) -
     async def live() -> None:
         stop = asyncio.Event()
         async with Emulator(settings, faults):
-            recording = asyncio.create_task(Recorder(settings, ask=_ask, background=Stepping, chance=chance).run(stop))
+            recording = asyncio.create_task(
+                Recorder(settings, ask=listed, background=Stepping, chance=chance).run(stop)
+            )
             await asyncio.wait({recording}, timeout=(end - start).total_seconds())
             stop.set()
             assert await recording, "the lake did not take everything"
 
     run(live(), lasting=end - start + timedelta(hours=1))
-
-
-async def _ask(exchange: str, rest_url: str, clock: Clock) -> list[Instrument]:
-    module = EXCHANGES[exchange]
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(rest_url + module.instruments_request().path)
-    return module.parse_instruments(answer.content)

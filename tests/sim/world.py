@@ -126,6 +126,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds that the recorders' clocks gain in a second."""
     flush: float = 600.0
     """Seconds between two segments."""
+    without_rest: tuple[str, ...] = ()
+    """Exchanges whose REST never answers: what their stream did not finish stays missing."""
     incidents: tuple[Incident, ...] = ()
 
     @property
@@ -177,6 +179,7 @@ def draw(seed: int) -> World:
         ahead=tuple(_offset(chance) for _ in range(recorders)),
         drift=chance.choice((0.0, 0.0, 2e-5, -2e-5, 5e-4)),
         flush=chance.choice((120.0, 600.0, 900.0)),
+        without_rest=tuple(one for one in exchanges if chance.random() < 0.1),
     )
     incidents = (_incident(chance, world) for _ in range(chance.randint(1, 7)))
     return msgspec.structs.replace(world, incidents=tuple(sorted(incidents, key=lambda one: one.at)))
@@ -220,8 +223,8 @@ def _incident(chance: random.Random, world: World) -> Incident:
             return Store(at=at, lasting=lasting, kind=failing)  # type: ignore[arg-type]
         case "rest":
             answer = chance.choice(("429", "503", "silent", "empty", "torn", "error", "strangers", "reversed"))
-            begin = round(chance.uniform(LEAD.total_seconds(), world.end), 1)
-            return Rest(at=begin, exchange=exchange, lasting=20 * lasting, kind=answer)  # type: ignore[arg-type]
+            begin, long = round(chance.uniform(0, world.end), 1), round(chance.uniform(30, 1800), 1)
+            return Rest(at=begin, exchange=exchange, lasting=long, kind=answer)  # type: ignore[arg-type]
         case _:
             dies = chance.randint(1, 60) if chance.random() < 0.4 else None
             late = round(chance.uniform(LEAD.total_seconds() + 600, world.end), 1)
