@@ -8,8 +8,10 @@ READY := $(VENV)/.ready
 
 SEED ?=
 EFFORT ?= 1
+MINUTES ?= 10
+WORLD ?=
 
-.PHONY: setup demo test soak faults check bench lock clean
+.PHONY: setup demo test soak explore mutants faults check bench lock clean
 
 setup: $(READY)  ## a virtual environment with the pinned versions and this project
 
@@ -28,6 +30,12 @@ test: $(READY)  ## the test suite, on a real Postgres (embedded, or DATABASE_URL
 
 soak: $(READY)  ## a day of all exchanges at 120 times real time, every candle checked: about a quarter of an hour
 	$(BIN)/python -m pytest -s -p no:cacheprovider tests/soak.py
+
+explore: $(READY)  ## new worlds on virtual time, for MINUTES=10, from SEED=… on; WORLD='…' replays one
+	$(BIN)/python -m tests.sim $(if $(WORLD),replay '$(WORLD)',explore --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)))
+
+mutants: $(READY)  ## rules of the product taken out, one after another: the fixed worlds must notice each
+	$(BIN)/python -m tests.sim mutants
 
 faults: $(READY)  ## a thousand faults at every boundary, and what came of them: SEED=… replays, EFFORT=0.2 is shorter
 	$(BIN)/python -m tests.faults --effort $(EFFORT) $(if $(SEED),--seed $(SEED))

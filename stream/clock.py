@@ -9,6 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 HOUR = timedelta(hours=1)
 
@@ -58,3 +59,12 @@ def floor(moment: datetime, step: timedelta) -> datetime:
 def hour_of(moment: datetime) -> datetime:
     """The UTC hour that `moment` lies in."""
     return floor(moment, HOUR)
+
+
+def http_date(text: str | None) -> datetime | None:
+    """The moment in a `Date` header; None where there is none, or nothing that can be read."""
+    try:
+        found = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

@@ -15,9 +15,9 @@ from datetime import datetime
 import httpx
 
 from stream.backoff import attempts
-from stream.clock import Clock
+from stream.clock import Clock, http_date
 from stream.errors import MessageError, RestError, UnknownPair
-from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Response, http_date
+from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Response
 
 _LONGEST_WAIT = 60.0
 """Seconds of the clock. An exchange that asks for more (a ban) is left alone for this run."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
 import msgspec
@@ -263,15 +262,6 @@ def milliseconds(moment: datetime) -> int:
 def seconds(moment: datetime) -> int:
     """Whole seconds since the epoch."""
     return (moment - EPOCH) // timedelta(seconds=1)
-
-
-def http_date(text: str | None) -> datetime | None:
-    """The moment in a `Date` header; None where there is none, or nothing that can be read."""
-    try:
-        found = parsedate_to_datetime(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
 
 
 def check_candle(candle: Candle) -> Candle:

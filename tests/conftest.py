@@ -51,11 +51,11 @@ def pytest_report_header() -> str:
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist's schedulers have no types
-    """Tests of a file share what they set up: one worker runs them. A rehearsal's belong to its kind of lake."""
+    """Tests of a file share what they set up: one worker runs them. Each world is for itself."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, test = nodeid.partition("::")
-        return file + test[test.rfind("[") :] if "rehearsal" in file else file
+        file, _, _ = nodeid.partition("::")
+        return nodeid if file.endswith("test_worlds.py") else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -642,9 +642,9 @@ def test_a_clock_that_differs_from_the_exchanges_claims_no_minute_too_early(skew
     acknowledged, heard = start - MINUTE + off, start + off
     intake.ask(["BTCUSDT"], acknowledged)
     intake.take(b'{"result":null,"id":1}', acknowledged)
-    assert intake.there(acknowledged) is None
+    assert intake.clock.there(acknowledged) is None
     intake.take(kline("BTCUSDT", start).encode(), heard)
-    assert intake.there(heard) == pytest.approx(start, abs=timedelta(seconds=0.01))
+    assert intake.clock.there(heard) == pytest.approx(start, abs=timedelta(seconds=0.01))
     (line,) = read(intake.alive(start, start + MINUTE, heard + MINUTE))
     assert datetime.fromisoformat(line["since"]) == pytest.approx(
         max(acknowledged, acknowledged - off), abs=timedelta(seconds=0.01)
@@ -658,10 +658,10 @@ def test_the_date_of_the_handshake_tells_where_it_agrees_and_where_nothing_else_
     def lag(said: float | None, message: float | None) -> float | None:
         intake = Intake(exchange=binance, symbols={"BTCUSDT": "BTC-USDT"}, name="test/1")
         if said is not None:
-            intake.dated(now - timedelta(seconds=said), now)
+            intake.clock.dated(now - timedelta(seconds=said), now)
         if message is not None:
             intake.take(kline("BTCUSDT", now - timedelta(seconds=message)).encode(), now)
-        return None if intake.lag is None else round(intake.lag.total_seconds())
+        return None if intake.clock.lag is None else round(intake.clock.lag.total_seconds())
 
     assert lag(None, None) is None
     assert lag(1, None) == 1 and lag(3600, None) == 3600
@@ -680,10 +680,10 @@ def test_a_clock_that_is_ten_minutes_ahead_finishes_nothing_early(caplog: pytest
         if step["do"] == "message":
             lines += intake.take(step["message"].encode(), now)
         elif step["do"] == "minute_over":
-            there = intake.there(now)
+            there = intake.clock.there(now)
             assert there == datetime.fromisoformat(step["exchange_clock"])
             proven = intake.alive(floor(there, MINUTE) - 10 * MINUTE, floor(there, MINUTE), now)
-            intake.complain_of_clock()
+            intake.clock.complain(intake.tally, Clock())
     assert proven
     assert {line["interval_end"] for line in read(proven)} <= {
         f"2025-11-10T{at}:00Z" for at in ("11:56", "11:57", "11:58", "11:59", "12:00")

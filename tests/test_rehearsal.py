@@ -1,7 +1,7 @@
 """The whole pipeline against the emulator with faults: recorder, luigi, lake and Postgres.
 
-An hour is recorded on virtual time; then Luigi's processes run it, as a user would. Once with the lake in a folder and
-once on a real S3 server. The emulator's own candles are the truth.
+An hour is recorded on virtual time; then Luigi's processes run it, as a user would, with the lake on a real S3 server.
+The emulator's own candles are the truth. What exchanges and disks do to recorders is tried in `test_worlds.py`.
 """
 
 from __future__ import annotations
@@ -79,12 +79,8 @@ check_complete_on_run = true
 """
 
 
-PAIRS = {
-    "folder": {exchange: ["WALK-USD"] for exchange in EXCHANGES}
-    | {"binance": ["BTC-USDT", "WALK-USDT"], "kraken": ["BTC-USDT", "WALK-USD"]},
-    "s3": {"binance": ["BTC-USDT", "WALK-USDT"], "coinbase": ["WALK-USD"], "kraken": ["BTC-USDT"]},
-}
-"""By where the lake is. An exchange does not know where its candles lie: one of each kind is enough for S3."""
+PAIRS = {"binance": ["BTC-USDT", "WALK-USDT"], "coinbase": ["WALK-USD"], "kraken": ["BTC-USDT"]}
+"""One exchange that flags its final candles, one that does not, and one whose candles are built from trades."""
 
 
 def addresses(port: int) -> str:
@@ -179,20 +175,17 @@ def database(server: str, template: str) -> Iterator[str]:
         admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-@pytest.fixture(scope="module", params=["folder", "s3"])
-def rehearsal(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str, s3_endpoint: str
-) -> Iterator[Rehearsal]:
-    """One simulated hour, recorded and run through Luigi, with the lake in a folder and in a bucket."""
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory, database: str, s3_endpoint: str) -> Iterator[Rehearsal]:
+    """One simulated hour, recorded and run through Luigi, with the lake in a bucket."""
     folder = tmp_path_factory.mktemp("rehearsal")
-    on_s3 = request.param == "s3"
     config, port = folder / "luigi.cfg", free_port()
 
     def write(speed: float) -> settings.Settings:
         text = CONFIG.format(
-            root="s3://klines-rehearsal/some/prefix" if on_s3 else "lake",
-            endpoint=s3_endpoint if on_s3 else "",
-            pairs=pair_lines(PAIRS[request.param]),
+            root="s3://klines-rehearsal/some/prefix",
+            endpoint=s3_endpoint,
+            pairs=pair_lines(PAIRS),
             addresses=addresses(port),
             dsn=database,
             simulated_start=(HOUR + timedelta(hours=1, minutes=3)).isoformat(),
@@ -444,7 +437,7 @@ def test_late_evidence_is_merged_by_the_next_run(rehearsal: Rehearsal) -> None:
 
 
 def test_the_lake_can_be_asked_in_sql(rehearsal: Rehearsal) -> None:
-    """The views count the same minutes as Postgres, over a folder and over S3 alike."""
+    """The views count the same minutes as Postgres, over S3."""
     query = "SELECT sum(expected)::INTEGER AS minutes FROM gold.completeness_hourly"
     done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "sql", "-c", query)
     assert done.returncode == 0, done.stderr

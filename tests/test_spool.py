@@ -17,6 +17,7 @@ from stream.disk import Folder
 from stream.errors import SpoolError, SpoolFull
 from stream.spool import Numbers, Spool
 from tests.recording import PATIENCE, read
+from tests.sim.disk import Mount, SimDisk
 
 LINE = b'{"exchange":"binance","event_type":"update"}\n'
 
@@ -195,3 +196,34 @@ def test_sealing_and_syncing_from_other_threads_loses_no_line(tmp_path: Path) ->
         one.seal()
         text = b"".join(contents(one))
     assert text == b"".join(b"%d\n" % n for n in range(3000))
+
+
+def test_what_could_not_be_sealed_is_sealed_with_the_next() -> None:
+    """The disk had no room for a new name: as soon as it has, both segments wait for their upload."""
+    disk = SimDisk()
+    with Spool(Mount(disk), Clock()) as one:
+        one.append(b"1\n")
+        disk.illness = "rename"
+        with pytest.raises(SpoolFull):
+            one.seal()
+        disk.illness = None
+        assert one.sealed() == []
+        one.append(b"2\n")
+        one.seal()
+        assert contents(one) == [b"1\n", b"2\n"]
+
+
+def test_a_torn_write_that_cannot_be_taken_back_ends_the_segment() -> None:
+    """Nothing is written behind it; when the disk is sound again, what is whole is sealed, and the rest is rejected."""
+    disk = SimDisk()
+    with Spool(Mount(disk), Clock()) as one:
+        one.append(LINE)
+        disk.illness = "broken"
+        with pytest.raises(SpoolError):
+            one.append(LINE)
+        disk.illness = None
+        one.append(LINE)
+        one.seal()
+        second, first = sorted(contents(one), key=len)
+    assert second == LINE and first.startswith(LINE)
+    assert [line["event_type"] for line in read(first)] == ["update", "rejected"]

@@ -112,10 +112,15 @@ def _end(faults: Faults, name: tuple[object, ...], planned: list[Emission], fina
         draw = faults.draw("late_finals", *name)
         late = 60 + (3 + 17 * draw if finality == "flag" else 0.2 + 2.3 * draw)
         sent[-1] = replace(sent[-1], sent=late, stamped=late)
-    elif finality == "flag" and len(sent) > 1 and faults.strikes("contradictions", *name):
+    elif finality == "flag" and (earlier := _before_the_last(sent)) and faults.strikes("contradictions", *name):
         final = sent[-1]
-        sent.insert(-1, replace(sent[-2], sent=final.sent - 0.01, stamped=final.stamped - 0.01, closing=True))
+        sent.insert(-1, replace(earlier, sent=final.sent - 0.01, stamped=final.stamped - 0.01, closing=True))
     return sent
+
+
+def _before_the_last(sent: list[Emission]) -> Emission | None:
+    """The last message that says something else than the last one."""
+    return next((one for one in reversed(sent) if one.bar != sent[-1].bar), None)
 
 
 def _stall(planned: list[Emission], since: float, finality: Finality) -> list[Emission]:

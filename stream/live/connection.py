@@ -11,19 +11,20 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, PayloadTooBig, WebSocketException
 
-from stream.clock import Clock
+from stream.clock import Clock, http_date
 from stream.errors import SpoolError
 from stream.live.intake import Intake
 from stream.live.minutes import CLOCK_WAS_SET, Minutes
 from stream.live.subscriptions import Subscriptions
 from stream.live.websocket import Websocket
-from stream.wire import Exchange, http_date, seconds
+from stream.wire import Exchange, seconds
 
 _LARGEST = 4 << 20
 """Bytes of a message. The largest that any exchange here sends (a snapshot) is a tenth of it."""
@@ -32,6 +33,9 @@ _PONG = 10.0
 _TICK = 0.05
 """Wall seconds of the shortest wait, however fast the clock of a rehearsal runs."""
 _UNANSWERED = f"a ping was not answered within {_PONG:.0f} s"
+_APART = timedelta(microseconds=1)
+_COARSE = timedelta(milliseconds=50)
+"""Clocks stand still for as long as this at most, unless they are set back."""
 _LEAST = 5.0
 """Wall seconds of silence that are always allowed, however fast the clock of a rehearsal runs."""
 
@@ -72,6 +76,7 @@ class Connection:
         self._pinging = asyncio.Lock()
         self._subscriptions = Subscriptions(exchange, self.intake, clock, self._send, write)
         self._expiry: asyncio.TimerHandle | None = None
+        self._latest = clock.now()
 
     async def run(self) -> str:
         """Live until the end, whose reason is returned. SpoolError when a line could not be written."""
@@ -109,7 +114,7 @@ class Connection:
         self.opened = True
         assert self._socket is not None
         if self._socket.response is not None and (said := http_date(self._socket.response.headers.get("Date"))):
-            self.intake.dated(said, self._clock.now())
+            self.intake.clock.dated(said, self._clock.now())
         self._write(self.intake.status("connected", f"connected to {self._url}", self._clock.now()))
         if self._rules.lifetime is not None:
             scattered = self._rules.lifetime - 600 * self._chance.uniform(1, 2)
@@ -122,7 +127,7 @@ class Connection:
 
     def _receive(self, messages: list[bytes]) -> None:
         """The hot path. Called by the socket, so that it must not raise."""
-        take, now, pongs = self.intake.take, self._clock.now, self.intake.pongs
+        take, now, pongs = self.intake.take, self._received, self.intake.pongs
         lines = b"".join([take(message, now()) for message in messages])
         try:
             if lines:
@@ -138,6 +143,14 @@ class Connection:
         if self.intake.pongs > pongs:
             self._ponged.set()
         self._subscriptions.heard()
+
+    def _received(self) -> datetime:
+        """When a message is received: a bit later than the one before, so that their order can be told by it."""
+        now = self._clock.now()
+        if timedelta() <= self._latest - now < _COARSE:
+            now = self._latest + _APART
+        self._latest = now
+        return now
 
     async def _live(self) -> str:
         assert self._socket is not None
@@ -177,13 +190,13 @@ class Connection:
 
     async def _prove(self) -> str:
         """After each minute, a ping: its pong comes behind everything that the exchange had sent until then."""
-        minutes = Minutes(self._clock, self.intake.there)
+        minutes = Minutes(self._clock, self.intake.clock.there)
         while (ended := await minutes.next()) is not None:
             if not await self._answers():
                 return _UNANSWERED
             if lines := self.intake.alive(*ended, self._clock.now()):
                 self._write(lines)
-            self.intake.complain_of_clock()
+            self.intake.clock.complain(self.intake.tally, self._clock)
         return CLOCK_WAS_SET
 
     async def _answers(self) -> bool:

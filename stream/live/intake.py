@@ -16,7 +16,7 @@ import msgspec
 from stream import bronze
 from stream.clock import floor
 from stream.errors import MessageError
-from stream.live.minutes import GRACE
+from stream.live.exchange_clock import ExchangeClock
 from stream.wire import MINUTE, Candle, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade, TradeRules
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Intake:
         self.candles = 0
         """Candles, or trades, that were taken."""
         self.tally = Counter() if tally is None else tally
+        self.clock = ExchangeClock(exchange.ID)
         self.closing = False
         """The exchange asks for a replacement connection."""
         self._complained = False
@@ -62,45 +63,6 @@ class Intake:
         self._last_trade: dict[str, Trade] = {}
         self._sequence: int | None = None
         self._claimed: datetime | None = None
-        self._lag: timedelta | None = None
-        self._ahead: timedelta | None = None
-        self._dated: timedelta | None = None
-
-    def dated(self, said: datetime, now: datetime) -> None:
-        """The exchange said that it was `said`, cut off to the second, not after our `now`."""
-        self._dated = now - said
-
-    @property
-    def lag(self) -> timedelta | None:
-        """How far our clock is before the exchange's, at most; negative when it is behind; None when nothing tells.
-
-        What a message is about had happened there when it came here: the youngest message tells. A quiet pair's are
-        old; where the exchange's own clock was seen to agree with ours, that tells as well.
-        """
-        agrees = self._dated is not None and abs(self._dated) < GRACE
-        if self._dated is None or not (agrees or self._lag is None):
-            return self._lag
-        return self._dated if self._lag is None else min(self._lag, self._dated)
-
-    def there(self, now: datetime) -> datetime | None:
-        """What time it is at the exchange, at least, when it is `now` here. Its minutes are not over when ours are."""
-        lag = self.lag
-        return None if lag is None else now - lag
-
-    def complain_of_clock(self) -> None:
-        """Says that our clock is wrong, if that is sure: once an hour over all connections that share a tally."""
-        off, none = self._dated, timedelta()
-        if off is None:
-            off = min(self._lag or none, none) or max(self._ahead or none, none)
-        if abs(off) >= GRACE and not self.tally["clock"]:
-            self.tally["clock"] += 1
-            log.error(
-                "our clock is about %s %s that of %s: what is recorded counts for less, and REST has to fill it. "
-                "Set the clock of this machine (NTP, time zone)",
-                timedelta(seconds=round(abs(off).total_seconds())),
-                "behind" if off < timedelta() else "ahead of",
-                self.exchange.ID,
-            )
 
     def ask(self, natives: list[str], now: datetime) -> int:
         """The number of a request that subscribes to these pairs; whatever was known of them begins anew."""
@@ -145,7 +107,7 @@ class Intake:
 
     def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
         """The `alive` lines of the minutes that ended after `after` and not after `until`, by the exchange's clock."""
-        lag, self._claimed = self.lag or timedelta(), until
+        lag, self._claimed = self.clock.lag or timedelta(), until
         return b"".join(
             self._alive(native, minute, since, now)
             for minute in _minutes(after, until)
@@ -199,7 +161,7 @@ class Intake:
                 reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
                 return self.reject(message, now, reason)
             self._heard[record.native_symbol] = now
-            self._see_clock(record, now)
+            self.clock.saw(record, now)
             self.candles += 1
             self.tally["candles"] += 1
             if isinstance(record, Candle):
@@ -217,17 +179,6 @@ class Intake:
             self.closing = self.closing or record.closing
             return self.status("exchange", f"{record.system}: {record.detail}", now)
         return self._answered(record, now)
-
-    def _see_clock(self, record: Candle | Trade, now: datetime) -> None:
-        """A candle that says no time had begun; and if it is not history, it had not ended long ago."""
-        begun = record.interval_start if isinstance(record, Candle) else record.event_ts
-        lag = now - (record.event_ts or begun)
-        if self._lag is None or lag < self._lag:
-            self._lag = lag
-        if isinstance(record, Candle) and record.event_type == "update":
-            ahead = now - (record.event_ts or record.interval_start + MINUTE)
-            if self._ahead is None or ahead < self._ahead:
-                self._ahead = ahead
 
     def _counted(self, number: int, now: datetime) -> bytes:
         """Messages that the exchange numbered and that did not come may have been about any pair."""
@@ -269,7 +220,7 @@ class Intake:
                 interval_start=minute,
                 interval_end=minute + MINUTE,
                 # Readers compare it with moments of both clocks: it is the later one.
-                since=since - min(self.lag or timedelta(), timedelta()),
+                since=since - min(self.clock.lag or timedelta(), timedelta()),
                 conn=self.name,
             )
         )

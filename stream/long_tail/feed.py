@@ -219,7 +219,7 @@ class CcxtConnection:
 
     async def _prove(self, tap: Tap) -> str:
         """After each minute, a ping, as a native connection does. Until ccxt is trusted, the lines are held back."""
-        minutes, trust, complained = Minutes(self._clock, self.intake.there), self._tail.trust, False
+        minutes, trust, complained = Minutes(self._clock, self.intake.clock.there), self._tail.trust, False
         held: datetime | None = None  # since when lines are held back
         while (ended := await minutes.next()) is not None:
             since, over = ended
@@ -235,7 +235,7 @@ class CcxtConnection:
                 held = None
             elif held is None:
                 held = since
-            self.intake.complain_of_clock()
+            self.intake.clock.complain(self.intake.tally, self._clock)
         return CLOCK_WAS_SET
 
     def _settle(self, until: int, now: datetime) -> None:

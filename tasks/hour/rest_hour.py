@@ -157,8 +157,9 @@ def _parsed(lake: Lake, exchange: str, hour: datetime, objects: dict[str, list[S
     read = proof.read_whole(choose.expected(list(objects), hour), answers).with_columns(conn=pl.lit(None, pl.String))
     built = trades.candles(deals, read, consecutive_ids=exchanges.consecutive_ids(exchange)).filter("is_final")
     candles = pl.concat([sent.select(BRONZE.names), built.select(BRONZE.names)])
+    first = ["symbol", "interval_start", "ingestion_ts"]
     return _Parsed(
-        candles.sort("symbol", "interval_start", "ingestion_ts", "close"),
+        candles.sort(*first, *(name for name in BRONZE.names if name not in first)),  # a tie has no order
         answers,
         deals.filter(pl.col("interval_start").is_between(hour, hour + HOUR, closed="left")).sort(
             "symbol", "event_ts", "trade_id", "ingestion_ts", "price", "size"

@@ -71,7 +71,7 @@ def _spoilt(kind: Answers, exchange: str, answer: httpx.Response) -> httpx.Respo
         )
     if kind == "error":
         return httpx.Response(200, headers=_dated(answer), content=json.dumps(_ERRORS[exchange]).encode())
-    return _changed(answer, {"empty": list.clear, "reversed": list.reverse, "strangers": _strangers}[kind])
+    return _changed(answer, _CHANGES[kind])
 
 
 def _dated(answer: httpx.Response) -> dict[str, str]:
@@ -103,3 +103,11 @@ def _strangers(rows: list[Any]) -> None:
         elif isinstance(row, list):
             unit = 1000 if int(float(row[0])) > 10**11 else 1
             rows.append([type(row[0])(int(float(row[0])) + shift * unit), *row[1:]])
+
+
+def _holes(rows: list[Any]) -> None:
+    """Some rows in the middle are not there."""
+    del rows[1:-1:3]
+
+
+_CHANGES = {"empty": list.clear, "reversed": list.reverse, "strangers": _strangers, "holes": _holes}

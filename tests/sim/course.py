@@ -43,6 +43,8 @@ class Remains:
     machines: list[Machine] = field(default_factory=list)
     again: dict[str, bytes] = field(default_factory=dict)
     """The objects after everything was made once more."""
+    waiting: list[float] = field(default_factory=list)
+    """For each machine: how old the oldest line was that its disk still held before it was told to stop, in seconds."""
     worked: int = 0
     """Results that a last run made although nothing was new."""
 
@@ -92,21 +94,27 @@ class _Course:
                 machine.start()
             for incident in world.incidents:
                 loop.call_at(incident.at, self._happen, incident)
+            await asyncio.sleep(world.recorded - loop.time())
+            await self._drain()
             await asyncio.sleep(world.end - loop.time())
-            await self._mend()
+            if self._runs:
+                await asyncio.wait(self._runs)
             for task in self._runs:
                 task.result()
+            await self._mend()
         return self._remains
 
-    async def _mend(self) -> None:
-        """All faults are over."""
+    async def _drain(self) -> None:
+        """The recorders come to a good end."""
+        self._remains.waiting = [machine.waiting() for machine in self._remains.machines]
         for machine in self._remains.machines:
             machine.spare()
             machine.start(leave_out=0)
         await asyncio.sleep(_SETTLING)
         await asyncio.gather(*(machine.retire() for machine in self._remains.machines))
-        if self._runs:
-            await asyncio.wait(self._runs)
+
+    async def _mend(self) -> None:
+        """All faults are over: the tasks do what they can, and have nothing more to do."""
         for _ in range(2):
             await self._work(Run(at=0))
         self._remains.worked = await self._work(Run(at=0))
@@ -160,7 +168,7 @@ class _Course:
         def call(doing: str, key: str, deed: Callable[[], Any]) -> Any:
             if next(calls) == incident.killed:
                 raise WorkerKilled
-            return self._call(doing, key, deed)
+            return self._call(doing, key, deed, worker=True)
 
         lake = SimStore(self._remains.objects, call)
         lake.root = f"worker {number}"  # what a process remembers of the lake is its own
@@ -172,11 +180,11 @@ class _Course:
     def _now(self) -> Any:
         return worlds.START + timedelta(seconds=self._loop.time())
 
-    def _call(self, doing: str, key: str, deed: Callable[[], Any]) -> Any:  # noqa: ARG002
+    def _call(self, doing: str, key: str, deed: Callable[[], Any], *, worker: bool = False) -> Any:  # noqa: ARG002
         """What the store makes of a call."""
         slow(self._chance.uniform(0.002, 0.05))
         kind = self._of_now(Store)
-        if kind is None:
+        if kind is None or (worker and not kind.workers):
             return deed()
         if kind.kind == "slow":
             slow(60)

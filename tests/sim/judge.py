@@ -23,7 +23,7 @@ from tests.sim.world import SYMBOLS
 
 def judge(left: Remains) -> list[str]:
     """What is wrong."""
-    return [*_kept(left), *_claims(left), *_silver(left), *_repeated(left)]
+    return [*_kept(left), *_in_time(left), *_claims(left), *_silver(left), *_repeated(left)]
 
 
 def _kept(left: Remains) -> Iterator[str]:
@@ -37,6 +37,16 @@ def _kept(left: Remains) -> Iterator[str]:
             yield f"recorder {number}: {len(lost)} of {len(taken)} lines are not in the lake, such as {some!r}"
         if machine.disk.files:
             yield f"recorder {number}: {sorted(machine.disk.files)} were not uploaded"
+
+
+def _in_time(left: Remains) -> Iterator[str]:
+    """Where disk and store are well and nobody dies, nothing waits for long."""
+    disturbed = any(
+        isinstance(one, worlds.Ill | worlds.Killed | worlds.Store | worlds.Stopped) for one in left.world.incidents
+    )
+    for number, seconds in enumerate(left.waiting):
+        if not disturbed and seconds > left.world.flush + 60:
+            yield f"recorder {number}: lines wait for their upload since {seconds:.0f} s"
 
 
 def _lines(key: str, data: bytes) -> list[bytes]:

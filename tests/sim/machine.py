@@ -84,6 +84,12 @@ class Machine:
         else:
             self._due.append(msgspec.structs.replace(incident, nth=incident.nth))
 
+    def waiting(self) -> float:
+        """How old the oldest line is that waits for its upload, in seconds."""
+        held = self.disk.lines()
+        oldest = next((moment for moment, lines in self.ledger if not held.isdisjoint(lines.splitlines())), None)
+        return 0.0 if oldest is None else self._loop.time() - oldest
+
     def spare(self) -> None:
         """It dies no more."""
         self._due.clear()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -84,9 +84,12 @@ class Store(_Incident, frozen=True, kw_only=True, omit_defaults=True):
     lasting: float
     kind: Literal["refused", "unanswered", "slow"]
     """Nothing is done; all is done, but the answer is lost; all takes a minute."""
+    workers: bool = True
+    """Also for the tasks; else for recorders only."""
 
 
-Answers = Literal["429", "503", "silent", "empty", "torn", "error", "strangers", "reversed"]
+Answers = Literal["429", "503", "silent", "empty", "torn", "error", "strangers", "reversed", "holes"]
+ANSWERS: tuple[Answers, ...] = get_args(Answers)
 
 
 class Rest(_Incident, frozen=True, kw_only=True, omit_defaults=True):
@@ -128,7 +131,14 @@ class World(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds between two segments."""
     without_rest: tuple[str, ...] = ()
     """Exchanges whose REST never answers: what their stream did not finish stays missing."""
+    minutes: int | None = None
+    """How long is recorded; all of it, when not given."""
     incidents: tuple[Incident, ...] = ()
+
+    @property
+    def recorded(self) -> float:
+        """Until when the recorders live."""
+        return self.end if self.minutes is None else 60.0 * self.minutes
 
     @property
     def end(self) -> float:
@@ -165,12 +175,14 @@ _FAULTS = {
 _DOING = ("write", "written", "sync", "synced", "rename", "renamed", "remove", "create", "put", "done")
 
 
-def draw(seed: int) -> World:
-    """The world of that number."""
+def draw(seed: int, only: tuple[str, ...] = ()) -> World:
+    """The world of that number: of three exchanges, or of these."""
     chance = random.Random(f"world/{seed}")
-    exchanges = tuple(sorted(chance.sample(sorted(EXCHANGES), 3)))
+    exchanges = only or tuple(sorted(chance.sample(sorted(EXCHANGES), 3)))
     recorders = 2 if chance.random() < 0.15 else 1
     faults = {name: most * chance.random() for name, most in _FAULTS.items() if chance.random() < 0.5}
+    if "contradictions" in faults:
+        faults.pop("reordering", None)  # of two finals that overtook each other, OKX's time of neither is known
     world = World(
         seed=seed,
         exchanges=exchanges,
@@ -181,8 +193,20 @@ def draw(seed: int) -> World:
         flush=chance.choice((120.0, 600.0, 900.0)),
         without_rest=tuple(one for one in exchanges if chance.random() < 0.1),
     )
-    incidents = (_incident(chance, world) for _ in range(chance.randint(1, 7)))
+    incidents: list[Incident] = []
+    for _ in range(chance.randint(1, 7)):
+        incidents.append(_incident(chance, world, _moment(chance, world, incidents)))
     return msgspec.structs.replace(world, incidents=tuple(sorted(incidents, key=lambda one: one.at)))
+
+
+def _moment(chance: random.Random, world: World, before: list[Incident]) -> float:
+    """Any; or about a minute's end, where most is decided; or soon after something else, which makes it worse."""
+    kind, end = chance.random(), LEAD.total_seconds() + 3600 * world.hours + 60
+    if kind < 0.3 and before:
+        return round(chance.choice(before).at + chance.uniform(0, 90), 2)
+    if kind < 0.7:
+        return round(60 * chance.randint(1, int(end // 60)) + chance.uniform(-15, 8), 2)
+    return round(chance.uniform(5, end), 1)
 
 
 def _offset(chance: random.Random) -> float:
@@ -197,10 +221,9 @@ def _offset(chance: random.Random) -> float:
     return round(chance.choice((-1, 1)) * 3600 * chance.choice((1, 2, 5)) + chance.uniform(-30, 30), 1)
 
 
-def _incident(chance: random.Random, world: World) -> Incident:
-    at = round(chance.uniform(5, LEAD.total_seconds() + 3600 * world.hours + 60), 1)
+def _incident(chance: random.Random, world: World, at: float) -> Incident:
     who, exchange = chance.randrange(world.recorders), chance.choice(world.exchanges)
-    lasting = round(chance.choice((1, 1, 20)) * chance.uniform(3, 90), 1)
+    lasting = round(chance.choice((1, 1, 14)) * chance.uniform(3, 90), 1)
     kind = chance.choices(
         ("killed", "stopped", "ill", "line", "set", "store", "rest", "run"), (8, 1, 2, 4, 1, 3, 3, 4)
     )[0]
@@ -220,7 +243,7 @@ def _incident(chance: random.Random, world: World) -> Incident:
             return Set(at=at, by=_offset(chance) or 7.0, who=who)
         case "store":
             failing = chance.choice(("refused", "unanswered", "slow"))
-            return Store(at=at, lasting=lasting, kind=failing)  # type: ignore[arg-type]
+            return Store(at=at, lasting=lasting, kind=failing, workers=chance.random() < 0.5)  # type: ignore[arg-type]
         case "rest":
             answer = chance.choice(("429", "503", "silent", "empty", "torn", "error", "strangers", "reversed"))
             begin, long = round(chance.uniform(0, world.end), 1), round(chance.uniform(30, 1800), 1)

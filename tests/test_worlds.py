@@ -1,0 +1,60 @@
+"""The fixed worlds: what must hold after each world holds after these, and each is the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.recording import PATIENCE
+from tests.sim.course import live
+from tests.sim.fixed import WORLDS
+from tests.sim.judge import judge
+from tests.sim.mutants import MUTANTS
+from tests.sim.world import draw, read, written
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_all_that_must_hold_does(name: str) -> None:
+    """Nothing is lost, wrong, doubled, unfinished, missing without a reason, or changed by a repetition."""
+    assert judge(live(WORLDS[name])) == []
+
+
+def test_a_world_is_the_same_in_every_process() -> None:
+    """The same number, the same bytes, whatever hashes Python draws."""
+    program = "from tests.test_worlds import digest; print(digest())"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+def digest() -> str:
+    """Of all that is left of a world."""
+    objects, digest = live(draw(46)).objects, hashlib.blake2b(digest_size=16)
+    for key in sorted(objects):
+        digest.update(key.encode() + objects[key])
+    return digest.hexdigest()
+
+
+def test_a_world_is_one_line() -> None:
+    """What is printed replays."""
+    for world in (*WORLDS.values(), *map(draw, range(50))):
+        assert read(written(world)) == world and "\n" not in written(world)
+
+
+def test_mutants_name_worlds_that_are_there() -> None:
+    """`python -m tests.sim mutants` tries them."""
+    assert {mutant.world for mutant in MUTANTS} <= WORLDS.keys()
+    assert len({mutant.rule for mutant in MUTANTS}) == len(MUTANTS)
