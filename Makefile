@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SEED ?=
-EFFORT ?= 1
+WORLDS ?= 4
 MINUTES ?= 10
 WORLD ?=
 
@@ -28,8 +28,8 @@ demo: $(READY)  ## rehearse three hours of the whole pipeline, faults included
 test: $(READY)  ## the test suite, on a real Postgres (embedded, or DATABASE_URL), S3 server and sockets
 	$(PYTEST)
 
-soak: $(READY)  ## a day of all exchanges at 120 times real time, every candle checked: about a quarter of an hour
-	$(BIN)/python -m pytest -s -p no:cacheprovider tests/soak.py
+soak: $(READY)  ## a simulated day of all exchanges, ten pairs each, every candle checked: some minutes
+	$(BIN)/python -m tests.sim soak
 
 explore: $(READY)  ## new worlds on virtual time, for MINUTES=10, from SEED=… on; WORLD='…' replays one
 	$(BIN)/python -m tests.sim $(if $(WORLD),replay '$(WORLD)',explore --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)))
@@ -37,8 +37,8 @@ explore: $(READY)  ## new worlds on virtual time, for MINUTES=10, from SEED=… 
 mutants: $(READY)  ## rules of the product taken out, one after another: the fixed worlds must notice each
 	$(BIN)/python -m tests.sim mutants
 
-faults: $(READY)  ## a thousand faults at every boundary, and what came of them: SEED=… replays, EFFORT=0.2 is shorter
-	$(BIN)/python -m tests.faults --effort $(EFFORT) $(if $(SEED),--seed $(SEED))
+faults: $(READY)  ## a thousand faults at every boundary, and what came of them: SEED=1 WORLDS=4
+	$(BIN)/python -m tests.sim faults $(if $(SEED),--seed $(SEED)) --worlds $(WORLDS)
 
 check: $(READY)  ## what must be green before a commit
 	$(BIN)/ruff check .

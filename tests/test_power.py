@@ -21,7 +21,7 @@ from stream.uploader import Uploader
 from stream.wire import MINUTE
 from tests.lakes import update
 from tests.sim.disk import Mount, SimDisk
-from tests.sim.store import SimStore
+from tests.sim.store import Objects, SimStore
 
 HOUR = datetime(2025, 11, 12, 9, tzinfo=UTC)
 LIVES = 25
@@ -66,7 +66,7 @@ def lives(chance: random.Random) -> Iterator[tuple[list[bytes], int, SimStore, S
                 promised = len(lines)
             if kind >= 0.5 and chance.random() < 0.7:
                 upload(spool, lake, *spool.sealed()[:1])
-            yield list(lines), promised, SimStore(dict(lake.held)), disk
+            yield list(lines), promised, SimStore(Objects(lake.held)), disk
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "again while recovering"])

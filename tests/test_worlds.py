@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -14,13 +15,16 @@ from tests.sim.course import live
 from tests.sim.fixed import WORLDS
 from tests.sim.judge import judge
 from tests.sim.mutants import MUTANTS
+from tests.sim.published import database
 from tests.sim.world import draw, read, written
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_all_that_must_hold_does(name: str) -> None:
+def test_all_that_must_hold_does(name: str, request: pytest.FixtureRequest) -> None:
     """Nothing is lost, wrong, doubled, unfinished, missing without a reason, or changed by a repetition."""
-    assert judge(live(WORLDS[name])) == []
+    publishes = WORLDS[name].publishes
+    with database(request.getfixturevalue("server")) if publishes else nullcontext("") as dsn:
+        assert judge(live(WORLDS[name], dsn)) == []
 
 
 def test_a_world_is_the_same_in_every_process() -> None:

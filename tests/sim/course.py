@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,11 +22,14 @@ from tests.sim.answers import Transport
 from tests.sim.loop import LoopClock, VirtualLoop, run
 from tests.sim.machine import Machine, configured, slow
 from tests.sim.network import Weather
+from tests.sim.published import differences
 from tests.sim.step import in_step
-from tests.sim.store import SimStore
-from tests.sim.worker import Worker
-from tests.sim.world import Answers, Ill, Killed, Line, Rest, Run, Stopped, Store, World
+from tests.sim.store import Objects, SimStore
+from tests.sim.worker import Surroundings, Worker
+from tests.sim.world import SYMBOLS, Answers, Ill, Killed, Line, Rest, Run, Stopped, Store, World
 
+_LOOK_BACK = 3
+"""Hours that a run looks after; the last ones look after all."""
 _SETTLING = 90.0
 """Seconds that the last processes record for."""
 
@@ -39,9 +43,15 @@ class Remains:
     """What is left of a world."""
 
     world: World
-    objects: dict[str, bytes] = field(default_factory=dict)
+    dsn: str = ""
+    """The warehouse, if there is one."""
+    objects: Objects = field(default_factory=Objects)
     machines: list[Machine] = field(default_factory=list)
-    again: dict[str, bytes] = field(default_factory=dict)
+    struck: Counter[str] = field(default_factory=Counter)
+    """How often something happened: faults of the emulator, `killed`, `disk`, `line`, `store`, `rest`, `worker`."""
+    unpublished: list[str] = field(default_factory=list)
+    """In what Postgres was not what silver was."""
+    again: Objects = field(default_factory=Objects)
     """The objects after everything was made once more."""
     waiting: list[float] = field(default_factory=list)
     """For each machine: how old the oldest line was that its disk still held before it was told to stop, in seconds."""
@@ -49,12 +59,12 @@ class Remains:
     """Results that a last run made although nothing was new."""
 
 
-def live(world: World) -> Remains:
-    """The world from its beginning to its end."""
+def live(world: World, dsn: str = "") -> Remains:
+    """The world from its beginning to its end. `dsn`: an empty warehouse of its own, if it publishes."""
     state = random.getstate()
     try:
         with _in_silence():
-            return run(_Course(world).run(), timedelta(days=3), random.Random(f"{world.seed}/timers"))
+            return run(_Course(world, dsn).run(), timedelta(days=3), random.Random(f"{world.seed}/timers"))
     finally:
         random.setstate(state)
         evidence.look_again()
@@ -72,9 +82,10 @@ def _in_silence() -> Iterator[None]:
 
 
 class _Course:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, dsn: str) -> None:
+        assert bool(dsn) == world.publishes, "a world that publishes needs a warehouse, and no other does"
         self._world = world
-        self._remains = Remains(world)
+        self._remains = Remains(world, dsn)
         self._chance = random.Random(f"{world.seed}/course")
         self._hours = [worlds.HOUR + n * ONE_HOUR for n in range(world.hours)]
         self._runs: list[asyncio.Task[None]] = []
@@ -87,12 +98,13 @@ class _Course:
         self._loop = loop
         loop.network.weather = Weather(random.Random(f"{world.seed}/weather"))
         true = LoopClock(worlds.START)
-        async with Emulator(configured(world, true, "emulator"), Faults(seed=world.seed, **world.faults)):
+        faults = Faults(seed=world.seed, **world.faults)
+        async with Emulator(configured(world, true, "emulator"), faults):
             machines = [Machine(who, world, loop, self._remains.objects, self._call) for who in range(world.recorders)]
             self._remains.machines = machines
             for machine in machines:
                 machine.start()
-            for incident in world.incidents:
+            for incident in (*world.incidents, *self._hourly()):
                 loop.call_at(incident.at, self._happen, incident)
             await asyncio.sleep(world.recorded - loop.time())
             await self._drain()
@@ -102,7 +114,15 @@ class _Course:
             for task in self._runs:
                 task.result()
             await self._mend()
+        self._remains.struck.update(faults.struck)
+        self._remains.struck["killed"] = sum(machine.deaths for machine in machines)
+        self._remains.struck["disk"] = sum(machine.disk.failures for machine in machines)
+        self._remains.struck["line"] += loop.network.turned_away
         return self._remains
+
+    def _hourly(self) -> Iterator[Run]:
+        for hour in self._hours if self._world.hourly else ():
+            yield Run(at=(hour + ONE_HOUR - worlds.START).total_seconds() + worlds.GRACE + 30)
 
     async def _drain(self) -> None:
         """The recorders come to a good end."""
@@ -118,9 +138,16 @@ class _Course:
         for _ in range(2):
             await self._work(Run(at=0))
         self._remains.worked = await self._work(Run(at=0))
-        before = dict(self._remains.objects)
+        self._remains.unpublished = list(self._unpublished())
+        before = Objects(self._remains.objects)
         await self._work(Run(at=0), anew=True)
-        self._remains.again, self._remains.objects = dict(self._remains.objects), before
+        self._remains.again, self._remains.objects = self._remains.objects, before
+
+    def _unpublished(self) -> Iterator[str]:
+        pairs = [(exchange, symbol) for exchange in self._world.exchanges for symbol in SYMBOLS[: self._world.pairs]]
+        for hour in self._hours if self._world.publishes else ():
+            for what in differences(self._remains.dsn, SimStore(self._remains.objects), pairs, hour):
+                yield f"{what} of {hour:%H:%M} is not what silver is"
 
     def _happen(self, incident: worlds.Incident) -> None:
         loop, machines = self._loop, self._remains.machines
@@ -150,6 +177,7 @@ class _Course:
     def _strike(self, incident: Line) -> None:
         network, port = self._loop.network, self._world.exchanges.index(incident.exchange) + 1
         for line in network.lines(port=port):
+            self._remains.struck["line"] += 1
             line.die() if incident.kind == "half-open" else line.cut()
         if incident.kind in ("refused", "slammed"):
             network.closed[port] = incident.kind
@@ -167,13 +195,17 @@ class _Course:
 
         def call(doing: str, key: str, deed: Callable[[], Any]) -> Any:
             if next(calls) == incident.killed:
+                self._remains.struck["worker"] += 1
                 raise WorkerKilled
             return self._call(doing, key, deed, worker=True)
 
         lake = SimStore(self._remains.objects, call)
         lake.root = f"worker {number}"  # what a process remembers of the lake is its own
-        found = configured(self._world, clock, "worker")
-        worker = Worker(found, lake, Transport(self._ill), random.Random(number), self._hours)
+        found = configured(self._world, clock, "worker", dsn=self._remains.dsn)
+        over = [hour for hour in self._hours if hour + ONE_HOUR <= clock.now()]
+        look_at = over[-_LOOK_BACK:] if incident.at else over
+        context = Surroundings(found, lake, Transport(self._ill), random.Random(number))
+        worker = Worker(context, look_at, publishes=self._world.publishes)
         await in_step(lambda: worker.run(anew=anew))
         return worker.worked
 
@@ -186,6 +218,7 @@ class _Course:
         kind = self._of_now(Store)
         if kind is None or (worker and not kind.workers):
             return deed()
+        self._remains.struck["store"] += 1
         if kind.kind == "slow":
             slow(60)
             return deed()
@@ -194,8 +227,11 @@ class _Course:
         raise LakeError("the store does not answer")
 
     def _ill(self, exchange: str) -> Answers | None:
-        if exchange in self._world.without_rest:
-            return "503"
+        kind = "503" if exchange in self._world.without_rest else self._spoilt(exchange)
+        self._remains.struck["rest"] += kind is not None
+        return kind
+
+    def _spoilt(self, exchange: str) -> Answers | None:
         now = self._loop.time()
         for one in self._world.incidents:
             if isinstance(one, Rest) and one.exchange == exchange and one.at <= now < one.at + one.lasting:

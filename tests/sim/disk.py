@@ -45,6 +45,8 @@ class SimDisk:
 
     place: str = "/spool"
     illness: Illness | None = None
+    failures: int = 0
+    """How often it failed."""
     files: dict[str, Blob] = field(default_factory=dict)
     _safe: dict[str, Blob] = field(default_factory=dict)
     _unsafe: list[tuple[str, Blob | None]] = field(default_factory=list)
@@ -53,7 +55,9 @@ class SimDisk:
 
     def fails(self, *illnesses: Illness) -> bool:
         """Whether it has one of these."""
-        return self.illness == "broken" or self.illness in illnesses
+        fails = self.illness == "broken" or self.illness in illnesses
+        self.failures += fails
+        return fails
 
     def name(self, name: str, blob: Blob | None) -> None:
         """The name stands for that from now on, None: for nothing."""

@@ -7,21 +7,27 @@ import multiprocessing
 import random
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 
 from tests.sim.course import live
 from tests.sim.judge import judge
+from tests.sim.published import database
 from tests.sim.shrink import shrink
 from tests.sim.world import World, draw, written
 
 _CORES = 2
 
 
-def tried(world: World) -> list[str]:
-    """What is wrong after it; also that something broke in it."""
+def tried(world: World, server: str = "") -> dict[str, str]:
+    """What is wrong after it, one of each kind; also what broke in it. `server`: for a world that publishes."""
+    found: dict[str, str] = {}
     try:
-        return judge(live(world))
+        with database(server) if world.publishes else nullcontext("") as dsn:
+            for fault in judge(live(world, dsn)):
+                found.setdefault(fault.kind, str(fault))
     except Exception as error:  # noqa: BLE001  # whatever it is, it is a finding
-        return [f"{type(error).__name__}: {error}"]
+        found[type(error).__name__] = f"{type(error).__name__}: {error}"
+    return found
 
 
 def explore(minutes: float, seed: int | None) -> int:
@@ -29,7 +35,7 @@ def explore(minutes: float, seed: int | None) -> int:
     first = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     print(f"explore: SEED={first} MINUTES={minutes:g}", flush=True)
     began, count, failed = time.monotonic(), 0, 0
-    numbers, running = itertools.count(first), set[Future[tuple[int, list[str], str]]]()
+    numbers, running = itertools.count(first), set[Future[tuple[int, str, str]]]()
     with ProcessPoolExecutor(_CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         while True:
             while len(running) < _CORES and time.monotonic() < began + 60 * minutes:
@@ -37,21 +43,23 @@ def explore(minutes: float, seed: int | None) -> int:
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for number, faults, line in (one.result() for one in done):
+            for number, fault, line in (one.result() for one in done):
                 count += 1
-                if faults:
+                if fault:
                     failed += 1
-                    print(f"\nworld {number} fails: {faults[0]}\n  {line}", flush=True)
+                    print(f"\nworld {number} fails: {fault}\n  {line}", flush=True)
                 if count % 50 == 0:
                     print(f"{count} worlds, {failed} failed, {time.monotonic() - began:.0f} s", flush=True)
     print(f"{count} worlds from {first} on in {time.monotonic() - began:.0f} s, {failed} failed")
     return failed
 
 
-def _explored(number: int) -> tuple[int, list[str], str]:
+def _explored(number: int) -> tuple[int, str, str]:
+    """The number, what is wrong, and the line that replays it: a smaller world that goes wrong in the same way."""
     world = draw(number)
     faults = tried(world)
     if not faults:
-        return number, [], ""
-    small = shrink(world, lambda smaller: bool(tried(smaller)))
-    return number, tried(small) or faults, f"make explore WORLD='{written(small)}'"
+        return number, "", ""
+    kind, text = next(iter(faults.items()))
+    small = shrink(world, lambda smaller: kind in tried(smaller))
+    return number, text, f"make explore WORLD='{written(small)}'"

@@ -214,6 +214,20 @@ WORLDS = {
             Run(at=at(80)),
         ),
     ),
+    "published again and again": World(
+        seed=31,
+        exchanges=("binance", "coinbase"),
+        pairs=2,
+        publishes=True,
+        minutes=75,
+        incidents=(
+            Rest(at=at(60), exchange="coinbase", lasting=600, kind="503"),
+            Store(at=at(40), lasting=1500, kind="refused", workers=False),
+            *(Run(at=at(62, 30 + n / 7)) for n in range(2)),
+            Run(at=at(64), killed=40),
+            *(Run(at=at(66, n / 5)) for n in range(2)),
+        ),
+    ),
     "REST came first": World(
         seed=30,
         exchanges=("binance", "coinbase", "kraken"),

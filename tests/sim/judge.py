@@ -1,4 +1,4 @@
-"""What must hold after each world; each violation is a sentence."""
+"""What must hold after each world; each violation is of a kind, and a sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from stream.clock import HOUR
 from stream.emulator.market import Market
@@ -20,13 +20,27 @@ from tests.sim.course import Remains
 from tests.sim.store import SimStore
 from tests.sim.world import SYMBOLS
 
+Kind = Literal[
+    "lost", "late", "claimed", "duplicates", "unfinished", "wrong", "missing", "unexplained", "unpublished", "changed"
+]
 
-def judge(left: Remains) -> list[str]:
+
+class Violation(NamedTuple):
+    """Something that must not be."""
+
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+
+def judge(left: Remains) -> list[Violation]:
     """What is wrong."""
-    return [*_kept(left), *_in_time(left), *_claims(left), *_silver(left), *_repeated(left)]
+    return [*_kept(left), *_in_time(left), *_claims(left), *_silver(left), *_published(left), *_repeated(left)]
 
 
-def _kept(left: Remains) -> Iterator[str]:
+def _kept(left: Remains) -> Iterator[Violation]:
     """What a spool took is in the lake; but what a power loss was free to take."""
     stored = {line for key, data in left.objects.items() if key.startswith("bronze/") for line in _lines(key, data)}
     for number, machine in enumerate(left.machines):
@@ -34,26 +48,27 @@ def _kept(left: Remains) -> Iterator[str]:
         lost = taken - machine.lost - stored
         if lost:
             some = min(lost)[:200]
-            yield f"recorder {number}: {len(lost)} of {len(taken)} lines are not in the lake, such as {some!r}"
+            text = f"recorder {number}: {len(lost)} of {len(taken)} lines are not in the lake, such as {some!r}"
+            yield Violation("lost", text)
         if machine.disk.files:
-            yield f"recorder {number}: {sorted(machine.disk.files)} were not uploaded"
+            yield Violation("late", f"recorder {number}: {sorted(machine.disk.files)} were not uploaded")
 
 
-def _in_time(left: Remains) -> Iterator[str]:
+def _in_time(left: Remains) -> Iterator[Violation]:
     """Where disk and store are well and nobody dies, nothing waits for long."""
     disturbed = any(
         isinstance(one, worlds.Ill | worlds.Killed | worlds.Store | worlds.Stopped) for one in left.world.incidents
     )
     for number, seconds in enumerate(left.waiting):
         if not disturbed and seconds > left.world.flush + 60:
-            yield f"recorder {number}: lines wait for their upload since {seconds:.0f} s"
+            yield Violation("late", f"recorder {number}: lines wait for their upload since {seconds:.0f} s")
 
 
 def _lines(key: str, data: bytes) -> list[bytes]:
     return data.splitlines() if key.endswith((".jsonl", ".txt")) else []
 
 
-def _claims(left: Remains) -> Iterator[str]:
+def _claims(left: Remains) -> Iterator[Violation]:
     """No `alive` line says of a minute that it was heard whole before it was over at the exchange."""
     for machine in left.machines:
         for moment, lines in machine.ledger:
@@ -63,10 +78,11 @@ def _claims(left: Remains) -> Iterator[str]:
                     over = datetime.fromisoformat(said["interval_end"])
                     then = worlds.START + timedelta(seconds=moment)
                     if then < over:
-                        yield f"{said['exchange']}: the minute until {over:%H:%M} was claimed at {then:%H:%M:%S}"
+                        text = f"{said['exchange']}: the minute until {over:%H:%M} was claimed at {then:%H:%M:%S}"
+                        yield Violation("claimed", text)
 
 
-def _silver(left: Remains) -> Iterator[str]:
+def _silver(left: Remains) -> Iterator[Violation]:
     """At most one candle a minute, and that the truth; one verdict a minute; nothing is missing but with a reason."""
     world = left.world
     lake = SimStore(left.objects)
@@ -76,7 +92,7 @@ def _silver(left: Remains) -> Iterator[str]:
             for hour in (worlds.HOUR + n * HOUR for n in range(world.hours)):
                 key = layout.silver_key(exchange, symbol, hour)
                 if key not in left.objects:
-                    yield f"{key} was not made"
+                    yield Violation("missing", f"{key} was not made")
                     continue
                 table, facts = parquet.read(lake, key)
                 rows = table.to_pylist()
@@ -87,42 +103,43 @@ def _silver(left: Remains) -> Iterator[str]:
                     *_accounted(left, market, symbol, missing),
                     *_stream_first(left, exchange, symbol, hour, rows),
                 ]
-                yield from (f"{exchange} {symbol} {fault}" for fault in faults)
+                yield from (Violation(kind, f"{exchange} {symbol} {text}") for kind, text in faults)
 
 
 def _one_each(
     hour: datetime, rows: list[dict[str, Any]], missing: dict[datetime, str], facts: dict[str, Any]
-) -> Iterator[str]:
+) -> Iterator[Violation]:
     """A minute has one candle or one cause."""
     found = Counter([*(row["interval_start"] for row in rows), *missing])
     for minute in found.keys() | {hour + n * MINUTE for n in range(60)}:
         if found[minute] != 1 or not hour <= minute < hour + HOUR:
-            yield f"{minute:%H:%M}: {found[minute]} candles or causes"
+            kind: Kind = "duplicates" if found[minute] > 1 else "unexplained"
+            yield Violation(kind, f"{minute:%H:%M}: {found[minute]} candles or causes")
     if sum(facts[name] for name in ("stream", "rest", "empty", "missing")) != 60 or facts["missing"] != len(missing):
-        yield f"the counts are {facts}"
+        yield Violation("unexplained", f"the counts are {facts}")
 
 
-def _true(market: Market, symbol: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+def _true(market: Market, symbol: str, rows: list[dict[str, Any]]) -> Iterator[Violation]:
     """Each candle is what was traded."""
     for row in rows:
         bar = market.bar(symbol, row["interval_start"])
         fault = "no such candle" if bar is None else truth.difference(row, bar)
         if fault is not None:
             early = bar is not None and any(truth.difference(row, state) is None for _, state in updates(bar))
-            kind = "unfinished" if early else "wrong"
-            yield f"{row['interval_start']:%H:%M} ({row['source']}): {kind}: {fault}"
+            kind: Kind = "unfinished" if early else "wrong"
+            yield Violation(kind, f"{row['interval_start']:%H:%M} ({row['source']}): {fault}")
 
 
-def _accounted(left: Remains, market: Market, symbol: str, missing: dict[datetime, str]) -> Iterator[str]:
+def _accounted(left: Remains, market: Market, symbol: str, missing: dict[datetime, str]) -> Iterator[Violation]:
     """Nothing is missing where REST answers; elsewhere nothing that was heard, and the cause is that REST did not."""
     exchange, world = market.exchange, left.world
     for minute, cause in missing.items():
         if exchange not in world.without_rest:
-            yield f"{minute:%H:%M}: missing, {cause}"
+            yield Violation("missing", f"{minute:%H:%M}: {cause}")
         elif cause != "rest_unavailable":
-            yield f"{minute:%H:%M}: the cause is {cause}, but REST never answered"
+            yield Violation("unexplained", f"{minute:%H:%M}: the cause is {cause}, but REST never answered")
         elif not world.faults and _traded(market, symbol, minute) and _heard(left, exchange, minute):
-            yield f"{minute:%H:%M}: missing, though all of it was heard"
+            yield Violation("missing", f"{minute:%H:%M}: though all of it was heard")
 
 
 def _traded(market: Market, symbol: str, minute: datetime) -> bool:
@@ -154,7 +171,7 @@ def _heard(left: Remains, exchange: str, minute: datetime) -> bool:
 
 def _stream_first(
     left: Remains, exchange: str, symbol: str, hour: datetime, rows: list[dict[str, Any]]
-) -> Iterator[str]:
+) -> Iterator[Violation]:
     """Where the stream said that a candle was finished, silver has none of REST."""
     finished = {
         json.loads(line)["interval_start"]
@@ -165,15 +182,21 @@ def _stream_first(
     }
     for row in rows:
         if row["source"] == "rest" and f"{row['interval_start']:%Y-%m-%dT%H:%M:%SZ}" in finished:
-            yield f"{row['interval_start']:%H:%M}: REST's candle in the place of a finished one of the stream"
+            text = f"{row['interval_start']:%H:%M}: REST's candle in the place of a finished one of the stream"
+            yield Violation("wrong", text)
 
 
-def _repeated(left: Remains) -> Iterator[str]:
+def _published(left: Remains) -> Iterator[Violation]:
+    """Postgres had what silver had."""
+    return (Violation("unpublished", what) for what in left.unpublished)
+
+
+def _repeated(left: Remains) -> Iterator[Violation]:
     """Running everything again finds nothing to do, and making it again changes no byte."""
     if left.worked:
-        yield f"{left.worked} results were made again though nothing was new"
+        yield Violation("changed", f"{left.worked} results were made again though nothing was new")
     derived = {key: data for key, data in left.objects.items() if key.endswith(".parquet")}
     again = {key: data for key, data in left.again.items() if key.endswith(".parquet")}
     changed = sorted(key for key in derived.keys() | again.keys() if derived.get(key) != again.get(key))
     if changed:
-        yield f"{len(changed)} objects changed when they were made again, such as {changed[0]}"
+        yield Violation("changed", f"{len(changed)} objects, when they were made again, such as {changed[0]}")

@@ -20,7 +20,7 @@ from tests.sim.disk import Mount, SimDisk
 from tests.sim.loop import LoopClock, VirtualLoop
 from tests.sim.network import whose
 from tests.sim.step import Stepping, wait_for
-from tests.sim.store import Call, SimStore
+from tests.sim.store import Call, Objects, SimStore
 from tests.sim.world import START, SYMBOLS, Ill, Killed, Set, World
 
 _UNSYNCED = 3.0
@@ -29,12 +29,13 @@ _AGAIN = 10.0
 """Seconds after which a process that ended by itself is started again, as a service manager does."""
 
 
-def configured(world: World, clock: Clock, recorder: str, leave_out: int = 0) -> settings.Settings:
+def configured(world: World, clock: Clock, recorder: str, *, leave_out: int = 0, dsn: str = "") -> settings.Settings:
     """What would stand in a luigi.cfg of this world."""
     symbols = SYMBOLS[: max(1, world.pairs - leave_out)]
     text = "[lake]\nroot = lake\ncompression = none\n[pairs]\n"
     text += "".join(f"{exchange} = {msgspec.json.encode(symbols).decode()}\n" for exchange in world.exchanges)
     text += f"[stream]\nrecorder_id = {recorder}\nflush_seconds = {world.flush}\n[hours]\ngrace_seconds = 120\n"
+    text += f"[warehouse]\ndsn = {dsn}\n" if dsn else ""
     for port, exchange in enumerate(world.exchanges, 1):
         here = f"127.0.0.1:{port}/{exchange}"
         text += f"[exchange_{exchange}]\nws_url = ws://{here}\nrest_url = http://{here}\n"
@@ -44,12 +45,13 @@ def configured(world: World, clock: Clock, recorder: str, leave_out: int = 0) ->
 class Machine:
     """The `who`-th of the world. `call` is what the store makes of a call."""
 
-    def __init__(self, who: int, world: World, loop: VirtualLoop, objects: dict[str, bytes], call: Call) -> None:
+    def __init__(self, who: int, world: World, loop: VirtualLoop, objects: Objects, call: Call) -> None:
         self.disk = SimDisk()
         self.ledger: list[tuple[float, bytes]] = []
         """What was written whole to the disk: when, and the lines."""
         self.lost: set[bytes] = set()
         """Lines that a power loss was free to take."""
+        self.deaths = 0
         self.lives: list[list[float]] = []
         """From when to when there was a process."""
         self._who = who
@@ -135,6 +137,7 @@ class Machine:
         process, self._process = self._process, None
         if process is None:
             return
+        self.deaths += 1
         self.lives[-1][1] = self._loop.time()
         process.die(silently=incident.power)
         if incident.power:
@@ -194,7 +197,7 @@ class Process:
 
     async def _run(self) -> None:
         machine = self._machine
-        found = configured(machine._world, machine._clock, f"r{machine._who}", machine._leave_out)
+        found = configured(machine._world, machine._clock, f"r{machine._who}", leave_out=machine._leave_out)
         recorder = Recorder(
             found,
             disk=self._mount,

@@ -347,4 +347,41 @@ MUTANTS = (
         'return pl.concat([numbered, others]).sort("symbol", "ingestion_ts")',
         "cut, silent and reordered",
     ),
+    # Publishing
+    Mutant(
+        "tasks.hour.publish_hour",
+        "an hour is published when Postgres has just what silver has",
+        "return published == silver",
+        "return bool(published)",
+        "published again and again",
+    ),
+    Mutant(
+        "tasks.hour.publish_hour",
+        "bars are made from what is published",
+        'bars == f"{rule}:{content}" for',
+        "bars is not None for",
+        "published again and again",
+    ),
+    Mutant(
+        "tasks.warehouse.publish",
+        "an hour that changed is replaced",
+        "if attached and set(self.ledger(hour, hour + HOUR)) == set(ledger):",
+        "if attached:",
+        "published again and again",
+    ),
+    Mutant(
+        "tasks.warehouse.publish",
+        "candles and ledger are replaced together",
+        '                    self._execute("attach_stage", **names, start=hour, end=hour + HOUR)\n',
+        '                    self._execute("attach_stage", **names, start=hour, end=hour + HOUR)\n'
+        '                    return "swapped"\n',
+        "published again and again",
+    ),
+    Mutant(
+        "tasks.warehouse.publish",
+        "bars that are no more are removed",
+        '                self._execute("delete_bars", bars=name, start=hour, end=hour + HOUR)\n',
+        "",
+        "published again and again",
+    ),
 )

@@ -73,6 +73,8 @@ class Network:
         self.weather = Weather()
         self.closed: dict[int, Literal["refused", "slammed"]] = {}
         """What happens to who dials these ports."""
+        self.turned_away = 0
+        """How often that happened."""
         self._lines: dict[Line, None] = {}
         self._servers: dict[Address, Server] = {}
         self._port = _FIRST_PORT
@@ -106,6 +108,7 @@ class Network:
         """Both ends are connected, the server's first."""
         await asyncio.sleep(self.weather.delay())
         server = self._servers.get((host, port))
+        self.turned_away += port in self.closed
         if server is None or self.closed.get(port) == "refused":
             raise ConnectionRefusedError(f"nobody listens at {host}:{port}")
         self._port += 1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from stream.background import Background, Step
 
-HANG = 120
+HANG = 3600
 """Real seconds that only a hang takes."""
 _T = TypeVar("_T")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from stream.errors import LakeError
@@ -23,13 +25,37 @@ def at_once(_doing: str, _key: str, deed: Callable[[], Any]) -> Any:
     return deed()
 
 
+class Objects(dict[str, bytes]):
+    """Keys and contents; knows its keys in order."""
+
+    def __init__(self, objects: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        super().__init__(objects)
+        self._keys = sorted(objects)
+
+    def __setitem__(self, key: str, data: bytes) -> None:
+        if key not in self:
+            bisect.insort(self._keys, key)
+        super().__setitem__(key, data)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        del self._keys[bisect.bisect_left(self._keys, key)]
+
+    def under(self, prefix: str) -> Iterator[str]:
+        """The keys that begin so, sorted."""
+        for place in range(bisect.bisect_left(self._keys, prefix), len(self._keys)):
+            if not self._keys[place].startswith(prefix):
+                return
+            yield self._keys[place]
+
+
 class SimStore:
     """`stream.lake.Lake` over `objects`. Stores that share these are doors to one lake."""
 
     root = "sim"
 
-    def __init__(self, objects: dict[str, bytes] | None = None, call: Call = at_once) -> None:
-        self.held = {} if objects is None else objects
+    def __init__(self, objects: Objects | None = None, call: Call = at_once) -> None:
+        self.held = Objects() if objects is None else objects
         self._call = call
 
     def put(self, key: str, data: bytes) -> None:
@@ -75,7 +101,7 @@ class SimStore:
         """One call."""
 
         def deed() -> list[Stored]:
-            return sorted(Stored(key, len(data)) for key, data in self.held.items() if key.startswith(prefix))
+            return [Stored(key, len(self.held[key])) for key in self.held.under(prefix)]
 
         found: list[Stored] = self._call("list", prefix, deed)
         return found
@@ -84,7 +110,7 @@ class SimStore:
         """One call."""
 
         def deed() -> list[str]:
-            below = (key.removeprefix(prefix).partition("/") for key in self.held if key.startswith(prefix))
+            below = (key.removeprefix(prefix).partition("/") for key in self.held.under(prefix))
             return sorted({name for name, slash, _ in below if slash})
 
         found: list[str] = self._call("list", prefix, deed)
@@ -92,7 +118,12 @@ class SimStore:
 
     def delete(self, key: str) -> None:
         """One call."""
-        self._call("delete", key, lambda: self.held.pop(key, None))
+
+        def deed() -> None:
+            if key in self.held:
+                del self.held[key]
+
+        self._call("delete", key, deed)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
         """One after another: no chance but the seed's decides which comes first."""

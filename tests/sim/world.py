@@ -131,6 +131,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds between two segments."""
     without_rest: tuple[str, ...] = ()
     """Exchanges whose REST never answers: what their stream did not finish stays missing."""
+    publishes: bool = False
+    """Into a real Postgres."""
+    hourly: bool = False
+    """Somebody runs the tasks after each hour."""
     minutes: int | None = None
     """How long is recorded; all of it, when not given."""
     incidents: tuple[Incident, ...] = ()
@@ -171,6 +175,7 @@ _FAULTS = {
     "stalls": 0.04,
     "silent": 0.15,
     "garbage": 0.04,
+    "rate_limits": 0.2,
 }
 _DOING = ("write", "written", "sync", "synced", "rename", "renamed", "remove", "create", "put", "done")
 
@@ -186,6 +191,7 @@ def draw(seed: int, only: tuple[str, ...] = ()) -> World:
     world = World(
         seed=seed,
         exchanges=exchanges,
+        pairs=chance.choice((1, 1, 1, 2)),
         recorders=recorders,
         faults={name: round(share, 4) for name, share in faults.items()},
         ahead=tuple(_offset(chance) for _ in range(recorders)),
@@ -232,7 +238,7 @@ def _incident(chance: random.Random, world: World, at: float) -> Incident:
             doing, nth = (chance.choice(_DOING), chance.choice((1, 1, 2, 5))) if chance.random() < 0.6 else (None, 1)
             return Killed(at=at, away=lasting, power=chance.random() < 0.4, doing=doing, nth=nth, who=who)
         case "stopped":
-            return Stopped(at=at, away=lasting, who=who)
+            return Stopped(at=at, away=lasting, leave_out=chance.randint(0, 1), who=who)
         case "ill":
             illness = chance.choice(("full", "quota", "fsync", "rename", "broken"))
             return Ill(at=at, lasting=lasting, illness=illness, who=who)  # type: ignore[arg-type]

@@ -1,0 +1,184 @@
+"""`make faults`: each fault many times, in worlds of its own, and what came of it: the table of docs/reliability.md."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from types import MappingProxyType
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from tests.sim.course import live
+from tests.sim.fixed import LONG, at
+from tests.sim.judge import judge
+from tests.sim.world import ANSWERS, Ill, Incident, Killed, Line, Rest, Run, Set, Store, World
+
+_EXCHANGES = ("binance", "coinbase", "kraken")
+"""One exchange that flags its final candles, one whose candles are built from trades, and one that does neither."""
+_ZERO = ("lost", "duplicates", "unfinished", "wrong", "missing", "claimed", "late", "unexplained", "changed")
+_SHOWN = ("lost", "duplicates", "unfinished", "wrong", "missing")
+
+
+class Row(NamedTuple):
+    """A fault: where, what, how it is counted, and what happens in a world of it."""
+
+    boundary: str
+    fault: str
+    struck: tuple[str, ...]
+    """Names in `Remains.struck`."""
+    incidents: Callable[[random.Random], Iterator[Incident]]
+    faults: Mapping[str, float] = MappingProxyType({})
+    exchanges: tuple[str, ...] = _EXCHANGES
+
+
+def _killed(doing: str | None = None, *, power: bool = False) -> Callable[[random.Random], Iterator[Incident]]:
+    def incidents(chance: random.Random) -> Iterator[Incident]:
+        moment = at(1)
+        while moment < at(58):
+            away = chance.choice((5.0, 30.0, LONG))
+            yield Killed(
+                at=moment + chance.uniform(0, 60), away=away, doing=doing, nth=chance.choice((1, 2, 5)), power=power
+            )
+            moment += 90 + away
+
+    return incidents
+
+
+def _killed_again(chance: random.Random) -> Iterator[Incident]:
+    for minute in range(2, 56, 4):
+        yield Killed(at=at(minute, chance.uniform(0, 50)), away=5, doing="torn")
+        yield Killed(at=at(minute + 1, 40), away=5, doing=None)
+        yield Killed(
+            at=at(minute + 1, 41), away=5, doing=chance.choice(("replace_end", "sync", "synced", "rename", "renamed"))
+        )
+
+
+def _ill(chance: random.Random) -> Iterator[Incident]:
+    for minute in range(2, 56, 4):
+        kind = chance.choice(("full", "quota", "fsync", "rename", "broken"))
+        yield Ill(at=at(minute, chance.uniform(0, 60)), lasting=chance.choice((0.05, 5.0, 60.0)), illness=kind)  # type: ignore[arg-type]
+
+
+def _line(kind: str) -> Callable[[random.Random], Iterator[Incident]]:
+    def incidents(chance: random.Random) -> Iterator[Incident]:
+        for minute in range(1, 57, 4):
+            for exchange in _EXCHANGES:
+                moment = at(minute, chance.uniform(0, 120))
+                yield Line(at=moment, exchange=exchange, kind=kind, lasting=chance.choice((5.0, 60.0)))  # type: ignore[arg-type]
+
+    return incidents
+
+
+def _clock(chance: random.Random) -> Iterator[Incident]:
+    for minute in range(3, 57, 9):
+        yield Set(at=at(minute, chance.uniform(0, 60)), by=chance.choice((-3600.0, -90.0, -4.0, 4.0, 90.0, 3600.0)))
+
+
+def _store(kind: str) -> Callable[[random.Random], Iterator[Incident]]:
+    def incidents(chance: random.Random) -> Iterator[Incident]:
+        for minute in range(2, 70, 6):
+            yield Store(at=at(minute, chance.uniform(0, 60)), lasting=chance.choice((10.0, 200.0)), kind=kind)  # type: ignore[arg-type]
+        yield from (Run(at=at(minute)) for minute in range(62, 75, 2))
+
+    return incidents
+
+
+def _rest(kind: str) -> Callable[[random.Random], Iterator[Incident]]:
+    def incidents(chance: random.Random) -> Iterator[Incident]:
+        yield Killed(at=at(5), away=1800)
+        for exchange in _EXCHANGES:
+            yield Rest(at=at(60), exchange=exchange, lasting=600, kind=kind)  # type: ignore[arg-type]
+        yield from (Run(at=at(62, chance.uniform(0, 60))) for _ in range(3))
+
+    return incidents
+
+
+def _workers(chance: random.Random) -> Iterator[Incident]:
+    yield Killed(at=at(5), away=600)
+    for minute in range(62, 76):
+        yield Run(at=at(minute, chance.uniform(0, 60)), killed=chance.randint(1, 60))
+
+
+def _nothing(_: random.Random) -> Iterator[Incident]:
+    yield from ()
+
+
+_DOING = {
+    "write": "killed before a write",
+    "torn": "killed in the middle of a write",
+    "written": "killed after the write, before it is acknowledged",
+    "sync": "killed before an fsync",
+    "synced": "killed after an fsync",
+    "renamed": "killed after a segment was sealed",
+    "put": "killed before or between the objects of an upload",
+    "done": "killed after an object was uploaded",
+    "remove": "killed after an upload, before its segment is removed",
+}
+_MESSAGES = {
+    "disconnects": "line cut in mid-minute, by the exchange",
+    "lost_finals": "last message of a minute never sent",
+    "late_finals": "last message, or late trades, after the minute",
+    "duplicates": "messages sent twice, finals too",
+    "reordering": "messages overtake each other",
+    "contradictions": "two finals that contradict each other",
+    "stalls": "subscription that goes quiet on a living line",
+    "garbage": "messages that are none",
+}
+_LINES = {
+    "cut": "line cut at any moment",
+    "refused": "connections refused",
+    "slammed": "server accepts and closes",
+    "half-open": "half-open line: no data, no close",
+}
+ROWS = (
+    Row("recorder", "killed at a random moment", ("killed",), _killed()),
+    *(Row("recorder", fault, ("killed",), _killed(doing)) for doing, fault in _DOING.items()),
+    Row("recorder", "killed while it recovers from a kill", ("killed",), _killed_again),
+    Row("recorder", "power lost: unsynced writes gone, torn, zeroed or out of order", ("killed",), _killed(power=True)),
+    Row("recorder", "power lost at an fsync", ("killed",), _killed("sync", power=True)),
+    Row("recorder", "disk full, over quota, or broken", ("disk",), _ill),
+    Row("recorder", "clock set by up to an hour, both ways", ("set",), _clock),
+    *(Row("exchange", fault, ("line",), _line(kind)) for kind, fault in _LINES.items()),
+    *(Row("exchange", fault, (kind,), _nothing, {kind: 0.15}) for kind, fault in _MESSAGES.items()),
+    *(Row("store", f"calls {kind}", ("store",), _store(kind)) for kind in ("refused", "unanswered", "slow")),
+    *(Row("REST", f"answers: {kind}", ("rest",), _rest(kind)) for kind in ANSWERS),
+    Row("tasks", "worker killed at a call of the store", ("worker",), _workers),
+)
+
+
+def table(seed: int, worlds: int) -> int:
+    """Prints the table, of so many worlds a row; returns how many things were wrong."""
+    print(f"faults: SEED={seed} WORLDS={worlds}\n", flush=True)
+    heads = ("boundary", "fault", "tried", "lines acknowledged", *_SHOWN)
+    print("| " + " | ".join(heads) + " |\n|---|---|" + "---:|" * (len(heads) - 2), flush=True)
+    sums: Counter[str] = Counter()
+    jobs = [(number, seed + n) for number in range(len(ROWS)) for n in range(worlds)]
+    with ProcessPoolExecutor(2) as pool:
+        found = list(pool.map(_tried, *zip(*jobs, strict=True)))
+    for number, row in enumerate(ROWS):
+        counts: Counter[str] = Counter()
+        for one in found[number * worlds : (number + 1) * worlds]:
+            counts.update(one)
+        sums.update(counts)
+        cells = (f"{counts[name]:,}" for name in ("tried", "acknowledged", *_SHOWN))
+        print(f"| {row.boundary} | {row.fault} | {' | '.join(cells)} |")
+    total = (f"**{sums[name]:,}**" for name in ("tried", "acknowledged", *_SHOWN))
+    print(f"| | **all** | {' | '.join(total)} |")
+    wrong = sum(sums[name] for name in _ZERO)
+    print(f"\n{wrong} things that must not be" + "".join(f"; {name}: {sums[name]}" for name in _ZERO if sums[name]))
+    return wrong
+
+
+def _tried(number: int, seed: int) -> Counter[str]:
+    row, chance = ROWS[number], random.Random(f"{seed}/{number}")
+    world = World(seed=seed, exchanges=row.exchanges, faults=dict(row.faults), flush=120.0)
+    incidents = tuple(sorted(row.incidents(chance), key=lambda one: one.at))
+    left = live(replace(world, incidents=incidents))
+    counts = Counter[str](fault.kind for fault in judge(left))
+    left.struck["set"] = sum(isinstance(one, Set) for one in incidents)
+    counts["tried"] = sum(left.struck[name] for name in row.struck)
+    counts["acknowledged"] = sum(lines.count(b"\n") for machine in left.machines for _, lines in machine.ledger)
+    return counts
