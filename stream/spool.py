@@ -132,11 +132,14 @@ class Spool:
                     file.close()
                     self._end(segment, size)
                     left.remove(segment)
+                    self._disk.sync()
             while left:
                 self._recover(left[0])
                 del left[0]
+                self._disk.sync()
         except OSError as error:
-            self._left += left
+            with self._lock:
+                self._left += left
             raise self._refused("be brought to the disk", error) from error
 
     def sealed(self) -> list[int]:
@@ -163,6 +166,7 @@ class Spool:
         try:
             for segment in self._segments(_OPEN):
                 self._recover(segment)
+                self._disk.sync()
         except OSError as error:
             raise self._refused("be recovered", error) from error
 
@@ -178,7 +182,6 @@ class Spool:
             self._disk.rename(_name(segment, _OPEN), _name(segment, _SEALED))
         else:
             self._disk.remove(_name(segment, _OPEN))
-        self._disk.sync()
 
     def _take_back(self) -> None:
         """No torn line stays behind; where that cannot be done, nothing is written behind it."""

@@ -213,6 +213,21 @@ def test_what_could_not_be_sealed_is_sealed_with_the_next() -> None:
         assert contents(one) == [b"1\n", b"2\n"]
 
 
+def test_a_name_that_could_not_be_synced_is_no_trouble_for_ever() -> None:
+    """The segment has its new name: nobody looks for it under the old one."""
+    disk = SimDisk()
+    with Spool(Mount(disk), Clock()) as one:
+        one.append(b"1\n")
+        disk.illness = "fsync"
+        with pytest.raises(SpoolError):
+            one.seal()
+        disk.illness = None
+        one.seal()
+        one.append(b"2\n")
+        one.seal()
+        assert contents(one) == [b"1\n", b"2\n"]
+
+
 def test_a_torn_write_that_cannot_be_taken_back_ends_the_segment() -> None:
     """Nothing is written behind it; when the disk is sound again, what is whole is sealed, and the rest is rejected."""
     disk = SimDisk()

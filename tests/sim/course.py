@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from stream.clock import HOUR as ONE_HOUR
 from stream.emulator.faults import Faults
@@ -27,6 +27,8 @@ from tests.sim.step import in_step
 from tests.sim.store import Objects, SimStore
 from tests.sim.worker import Surroundings, Worker
 from tests.sim.world import SYMBOLS, Answers, Ill, Killed, Line, Rest, Run, Stopped, Store, World
+
+_Lasting = TypeVar("_Lasting", Store, Rest)
 
 _LOOK_BACK = 3
 """Hours that a run looks after; the last ones look after all."""
@@ -209,13 +211,13 @@ class _Course:
         await in_step(lambda: worker.run(anew=anew))
         return worker.worked
 
-    def _now(self) -> Any:
+    def _now(self) -> datetime:
         return worlds.START + timedelta(seconds=self._loop.time())
 
     def _call(self, doing: str, key: str, deed: Callable[[], Any], *, worker: bool = False) -> Any:  # noqa: ARG002
         """What the store makes of a call."""
         slow(self._chance.uniform(0.002, 0.05))
-        kind = self._of_now(Store)
+        kind = next(self._lasting(Store), None)
         if kind is None or (worker and not kind.workers):
             return deed()
         self._remains.struck["store"] += 1
@@ -232,15 +234,11 @@ class _Course:
         return kind
 
     def _spoilt(self, exchange: str) -> Answers | None:
-        now = self._loop.time()
-        for one in self._world.incidents:
-            if isinstance(one, Rest) and one.exchange == exchange and one.at <= now < one.at + one.lasting:
-                return one.kind
-        return None
+        return next((one.kind for one in self._lasting(Rest) if one.exchange == exchange), None)
 
-    def _of_now(self, kind: type[Store]) -> Store | None:
+    def _lasting(self, kind: type[_Lasting]) -> Iterator[_Lasting]:
+        """The incidents of a kind that last just now, the earliest first."""
         now = self._loop.time()
         for one in self._world.incidents:
             if isinstance(one, kind) and one.at <= now < one.at + one.lasting:
-                return one
-        return None
+                yield one

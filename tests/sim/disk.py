@@ -195,6 +195,8 @@ class Mount:
     def sync(self) -> None:
         """Of the names."""
         self.check("sync names")
+        if self.disk.fails("fsync"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.disk.sync_names()
 
     def check_room(self, size: int) -> None:  # noqa: ARG002

@@ -21,7 +21,7 @@ from tests.sim.loop import LoopClock, VirtualLoop
 from tests.sim.network import whose
 from tests.sim.step import Stepping, wait_for
 from tests.sim.store import Call, Objects, SimStore
-from tests.sim.world import START, SYMBOLS, Ill, Killed, Set, World
+from tests.sim.world import GRACE, START, SYMBOLS, Ill, Killed, Set, World
 
 _UNSYNCED = 3.0
 """Seconds after which what was written should be on the disk."""
@@ -34,7 +34,7 @@ def configured(world: World, clock: Clock, recorder: str, *, leave_out: int = 0,
     symbols = SYMBOLS[: max(1, world.pairs - leave_out)]
     text = "[lake]\nroot = lake\ncompression = none\n[pairs]\n"
     text += "".join(f"{exchange} = {msgspec.json.encode(symbols).decode()}\n" for exchange in world.exchanges)
-    text += f"[stream]\nrecorder_id = {recorder}\nflush_seconds = {world.flush}\n[hours]\ngrace_seconds = 120\n"
+    text += f"[stream]\nrecorder_id = {recorder}\nflush_seconds = {world.flush}\n[hours]\ngrace_seconds = {GRACE}\n"
     text += f"[warehouse]\ndsn = {dsn}\n" if dsn else ""
     for port, exchange in enumerate(world.exchanges, 1):
         here = f"127.0.0.1:{port}/{exchange}"
@@ -84,7 +84,7 @@ class Machine:
         if incident.doing is None:
             self._die(incident)
         else:
-            self._due.append(msgspec.structs.replace(incident, nth=incident.nth))
+            self._due.append(incident)
 
     def waiting(self) -> float:
         """How old the oldest line is that waits for its upload, in seconds."""
