@@ -15,8 +15,8 @@ from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from stream.wire import MINUTE
 from tasks.tables import parquet
+from tests.parts import CONFIG, addresses, free_port, pair_lines, process, wait_for
 from tests.recording import PATIENCE
-from tests.test_rehearsal import CONFIG, addresses, free_port, pair_lines, process, wait_for
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
 SEED = 5

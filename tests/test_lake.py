@@ -89,9 +89,10 @@ def test_files_go_in_and_local_copies_come_out(lake: Lake, tmp_path: Path) -> No
 
 def test_each_keeps_the_order(lake: Lake) -> None:
     """Results stand where their items stood; the first error is raised."""
-    assert lake.each(lambda n: n * n, range(50)) == [n * n for n in range(50)]
-    with pytest.raises(ZeroDivisionError):
-        lake.each(lambda n: 1 // n, [1, 0])
+    for each in (lake.each, lake.read_each):
+        assert each(lambda n: n * n, range(50)) == [n * n for n in range(50)]
+        with pytest.raises(ZeroDivisionError):
+            each(lambda n: 1 // n, [1, 0])
 
 
 def test_deleting_is_final(lake: Lake) -> None:

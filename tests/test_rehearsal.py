@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,6 +31,7 @@ from stream.lake import Lake, layout, open_lake
 from stream.wire import MINUTE
 from tasks.tables import duck, parquet
 from tests import truth
+from tests.parts import CONFIG, addresses, free_port, pair_lines, process, wait_for
 from tests.recording import PATIENCE
 from tests.sim.recording import record
 
@@ -52,49 +50,8 @@ FAULTS = Faults(
 )
 WITHOUT_COUNT = ("bybit", "coinbase", "gate", "okx")
 """They send none, Coinbase over REST only."""
-CONFIG = """\
-[lake]
-root = {root}
-s3_endpoint = {endpoint}
-[pairs]
-{pairs}
-[stream]
-recorder_id = rehearsal
-flush_seconds = 600
-fsync_seconds = 60
-{addresses}
-[warehouse]
-dsn = {dsn}
-[hours]
-grace_seconds = 120
-lookback_hours = 1
-[clock]
-simulated_start = {simulated_start}
-wall_start = {wall_start}
-speed = {speed}
-[core]
-autoload_range = true
-[worker]
-check_complete_on_run = true
-"""
-
-
 PAIRS = {"binance": ["BTC-USDT", "WALK-USDT"], "coinbase": ["WALK-USD"], "kraken": ["BTC-USDT"]}
 """One exchange that flags its final candles, one that does not, and one whose candles are built from trades."""
-
-
-def addresses(port: int) -> str:
-    """Sections that send every exchange to the emulator at this port."""
-    here = f"127.0.0.1:{port}"
-    return "\n".join(
-        f"[exchange_{exchange}]\nws_url = ws://{here}/{exchange}\nrest_url = http://{here}/{exchange}"
-        for exchange in EXCHANGES
-    )
-
-
-def pair_lines(pairs: dict[str, list[str]]) -> str:
-    """What stands under [pairs]."""
-    return "\n".join(f"{exchange} = {json.dumps(symbols)}" for exchange, symbols in pairs.items())
 
 
 @dataclass
@@ -133,38 +90,6 @@ class Rehearsal:
             }
 
 
-@contextmanager
-def process(environment: dict[str, str], log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A part of the rehearsal; ended with SIGTERM, as systemd would."""
-    with log.open("wb") as output:
-        part = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield part
-        finally:
-            if part.poll() is None:
-                part.send_signal(signal.SIGTERM)
-            part.wait(PATIENCE)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
-
-
-def wait_for(port: int) -> None:
-    """Until somebody listens there."""
-    for _ in range(20 * PATIENCE):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(f"nobody listens at port {port}")
-
-
 @pytest.fixture(scope="module")
 def database(server: str, template: str) -> Iterator[str]:
     """A database for the rehearsals of this file."""
@@ -199,11 +124,9 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory, database: str, s3_endpoi
     record(found, HOUR - timedelta(minutes=25), HOUR + timedelta(hours=1, seconds=150), FAULTS)
     pairs = [(exchange, symbol) for exchange, symbols in found.pairs.items() for symbol in symbols]
     rehearsal = Rehearsal({**os.environ, "LUIGI_CONFIG_PATH": str(config)}, open_lake(found.lake), database, pairs)
-    hour = ("--hour", f"{HOUR:%Y-%m-%dT%H}")
     with emulator(rehearsal, folder, port):
-        for task in ("SilverHour", "GoldHour"):
-            done = rehearsal.luigi(task, *hour)
-            assert done.returncode == 0, done.stdout + done.stderr
+        done = rehearsal.luigi("GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}")
+        assert done.returncode == 0, done.stdout + done.stderr
     write(speed=1)  # so that the hour stays the last one while the tests look on
     with emulator(rehearsal, folder, port):
         done = rehearsal.luigi("Hourly")
@@ -312,32 +235,20 @@ def test_running_everything_again_changes_nothing(rehearsal: Rehearsal) -> None:
     """No byte in the lake, no row in Postgres."""
     objects, rows = rehearsal.objects(), rehearsal.rows()
     hour = f"{HOUR:%Y-%m-%dT%H}"
-    for task in ("SilverHour", "GoldHour"):
-        assert rehearsal.luigi(task, "--hour", hour).returncode == 0
-    bronze = [
-        f"tasks.{task}(exchange={exchange!r}, hour=datetime.fromisoformat({hour!r}))"
-        for exchange in ("binance", "coinbase", "kraken")
-        for task in ("BronzeStream", "BronzeRest")
+    asked = [
+        "SilverHour(hour)",
+        "GoldHour(hour)",
+        "SilverPair(hour=hour, exchange='kraken', symbol='BTC-USDT')",
+        *(f"{task}(exchange={one!r}, hour=hour)" for one in PAIRS for task in ("BronzeStream", "BronzeRest")),
     ]
-    build = f"luigi.build([{', '.join(bronze)}], local_scheduler=True)"
-    command = f"import luigi, sys, tasks; from datetime import datetime; sys.exit(not {build})"
-    assert rehearsal.run(sys.executable, "-W", "ignore", "-c", command).returncode == 0
-    assert rehearsal.luigi("SilverPair", "--hour", hour, "--exchange", "kraken", "--symbol", "BTC-USDT").returncode == 0
-    assert (
-        rehearsal.luigi("RangeHourly", "--of", "SilverHour", "--start", hour, "--stop", "2025-11-10T14").returncode == 0
+    build = f"luigi.build([{', '.join(asked)}], local_scheduler=True)"
+    program = (
+        f"import luigi; from tasks import *; from datetime import datetime; hour = datetime.fromisoformat({hour!r})"
     )
-    assert rehearsal.objects() == objects
-    assert rehearsal.rows() == rows
-
-
-def test_what_is_derived_can_be_made_again_to_the_byte(rehearsal: Rehearsal) -> None:
-    """Without any Parquet, the same evidence gives the same bytes, and Postgres has nothing to change."""
-    objects, rows = rehearsal.objects(), rehearsal.rows()
-    for key in objects:
-        if key.endswith(".parquet"):
-            rehearsal.lake.delete(key)
-    done = rehearsal.luigi("GoldHour", "--hour", f"{HOUR:%Y-%m-%dT%H}", "--workers", "2")
-    assert done.returncode == 0, done.stderr
+    again = rehearsal.run(sys.executable, "-W", "ignore", "-c", f"{program}; raise SystemExit(not {build})")
+    assert again.returncode == 0, again.stdout + again.stderr
+    between = ("--start", hour, "--stop", "2025-11-10T14")
+    assert rehearsal.luigi("RangeHourly", "--of", "SilverHour", *between).returncode == 0
     assert rehearsal.objects() == objects
     assert rehearsal.rows() == rows
 

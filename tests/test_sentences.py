@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from stream import settings
+from stream.errors import SettingsError
 from tests.recording import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 LUIGI = [sys.executable, "-m", "luigi", "--module", "tasks", "--local-scheduler"]
+HOUR = "2025-11-10T13"
 KLINES = [sys.executable, "-m", "tasks.commands.cli"]
 BASE = """\
 [lake]
@@ -55,9 +58,14 @@ def run(folder: Path, command: list[str], config: str | None = BASE, **environme
     return " ".join(said.split())
 
 
-@pytest.mark.parametrize(
-    "command", [[*KLINES, "status"], [*KLINES, "record"], [*LUIGI, "SilverHour", "--hour", "2025-11-10T13"]]
-)
+def refused(config: str) -> str:
+    """What is said of these settings."""
+    with pytest.raises(SettingsError) as raised:
+        settings.parse(config.replace("{now}", datetime.now(UTC).isoformat()), Path("luigi.cfg"))
+    return " ".join(str(raised.value).split())
+
+
+@pytest.mark.parametrize("command", [[*KLINES, "status"], [*KLINES, "record"], [*LUIGI, "SilverHour", "--hour", HOUR]])
 def test_no_luigi_cfg(tmp_path: Path, command: list[str]) -> None:
     """The sentence says where it looked and what to do."""
     said = run(tmp_path, command, config=None)
@@ -77,10 +85,18 @@ def test_no_luigi_cfg(tmp_path: Path, command: list[str]) -> None:
         ("[lake]\nroot = lake\n[exchange_kraken]\nws_url = http://x", "must begin with ws:// or wss://"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path: Path, change: str, says: str) -> None:
+def test_settings_that_cannot_be(change: str, says: str) -> None:
     """Unknown, missing and impossible keys are named, with the nearest that there is."""
-    for command in ([*KLINES, "sql", "-c", "SELECT 1"], [*LUIGI, "SilverHour", "--hour", "2025-11-10T13"]):
-        assert says in run(tmp_path, command, config=BASE.replace("[lake]\nroot = lake", change))
+    assert says in refused(BASE.replace("[lake]\nroot = lake", change))
+
+
+@pytest.mark.parametrize(
+    "command", [[*KLINES, "sql", "-c", "SELECT 1"], [*KLINES, "record"], [*LUIGI, "SilverHour", "--hour", HOUR]]
+)
+def test_every_command_says_what_is_wrong_with_the_settings(tmp_path: Path, command: list[str]) -> None:
+    """In the same sentence, and does nothing."""
+    config = BASE.replace("root = lake", "root = lake\nrooot = x")
+    assert refused(config) in run(tmp_path, command, config=config)
 
 
 def test_a_file_that_is_no_settings_file(tmp_path: Path) -> None:
@@ -99,15 +115,15 @@ def test_a_file_that_is_no_settings_file(tmp_path: Path) -> None:
         ('binanse = ["BTC-USDT"]', "the exchange 'binanse', which there is no module for. Did you mean binance"),
     ],
 )
-def test_pairs_that_cannot_be(tmp_path: Path, pairs: str, says: str) -> None:
+def test_pairs_that_cannot_be(pairs: str, says: str) -> None:
     """Path characters, small letters, a missing hyphen, no list, an unknown exchange."""
-    assert says in run(tmp_path, [*KLINES, "record"], config=BASE.replace('binance = ["BTC-USDT"]', pairs))
+    assert says in refused(BASE.replace('binance = ["BTC-USDT"]', pairs))
 
 
 def test_no_pairs_at_all(tmp_path: Path) -> None:
     """There is nothing to publish, and the sentence says what to add."""
     config = BASE.replace('binance = ["BTC-USDT"]', "")
-    assert "[pairs] names no pair" in run(tmp_path, [*LUIGI, "SilverHour", "--hour", "2025-11-10T13"], config=config)
+    assert "[pairs] names no pair" in run(tmp_path, [*LUIGI, "SilverHour", "--hour", HOUR], config=config)
     run(tmp_path, [*KLINES, "record"], config=config)
 
 
@@ -139,12 +155,12 @@ def test_an_hour_that_is_no_hour(tmp_path: Path) -> None:
 )
 def test_an_unknown_pair(tmp_path: Path, arguments: list[str], says: str) -> None:
     """Named, with the nearest that is configured."""
-    assert says in run(tmp_path, [*LUIGI, "SilverPair", "--hour", "2025-11-10T13", *arguments])
+    assert says in run(tmp_path, [*LUIGI, "SilverPair", "--hour", HOUR, *arguments])
 
 
 def test_postgres_is_down(tmp_path: Path) -> None:
     """The lake's part of the hour is done all the same; the sentence names host and port, not the password."""
-    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", "2025-11-10T13"])
+    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", HOUR])
     assert "Postgres at 127.0.0.1:9 cannot be reached" in said
     assert list((tmp_path / "lake" / "silver").rglob("part.parquet"))
     for command in ([*KLINES, "status"], [*KLINES, "warehouse", "init"]):
@@ -160,7 +176,7 @@ def test_postgres_without_a_warehouse(tmp_path: Path, server: str) -> None:
 def test_no_credentials_for_s3(tmp_path: Path, s3_endpoint: str) -> None:
     """The chain found none: the sentence names the variables."""
     config = BASE.replace("root = lake", f"root = s3://klines-rehearsal/x\ns3_endpoint = {s3_endpoint}")
-    for command in ([*LUIGI, "SilverHour", "--hour", "2025-11-10T13"], [*KLINES, "sql", "-c", "SELECT 1"]):
+    for command in ([*LUIGI, "SilverHour", "--hour", HOUR], [*KLINES, "sql", "-c", "SELECT 1"]):
         assert "AWS_ACCESS_KEY_ID" in run(tmp_path, command, config=config)
 
 
@@ -168,7 +184,7 @@ def test_a_bucket_that_does_not_exist(tmp_path: Path, s3_endpoint: str) -> None:
     """The sentence names the bucket."""
     config = BASE.replace("root = lake", f"root = s3://no-such-bucket-here/x\ns3_endpoint = {s3_endpoint}")
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", "2025-11-10T13"], config=config, **keys)
+    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", HOUR], config=config, **keys)
     assert "Create the bucket 'no-such-bucket-here' or correct [lake] root" in said
 
 
@@ -176,7 +192,7 @@ def test_an_s3_that_does_not_answer(tmp_path: Path) -> None:
     """The sentence names the settings to check."""
     config = BASE.replace("root = lake", "root = s3://bucket/x\ns3_endpoint = http://127.0.0.1:9")
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", "2025-11-10T13"], config=config, **keys)
+    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", HOUR], config=config, **keys)
     assert "Check [lake] s3_endpoint" in said
 
 

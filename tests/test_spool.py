@@ -203,10 +203,10 @@ def test_what_could_not_be_sealed_is_sealed_with_the_next() -> None:
     disk = SimDisk()
     with Spool(Mount(disk), Clock()) as one:
         one.append(b"1\n")
-        disk.illness = "rename"
+        disk.illnesses = ["rename"]
         with pytest.raises(SpoolFull):
             one.seal()
-        disk.illness = None
+        disk.illnesses = []
         assert one.sealed() == []
         one.append(b"2\n")
         one.seal()
@@ -218,10 +218,10 @@ def test_a_name_that_could_not_be_synced_is_no_trouble_for_ever() -> None:
     disk = SimDisk()
     with Spool(Mount(disk), Clock()) as one:
         one.append(b"1\n")
-        disk.illness = "fsync"
+        disk.illnesses = ["fsync"]
         with pytest.raises(SpoolError):
             one.seal()
-        disk.illness = None
+        disk.illnesses = []
         one.seal()
         one.append(b"2\n")
         one.seal()
@@ -233,10 +233,10 @@ def test_a_torn_write_that_cannot_be_taken_back_ends_the_segment() -> None:
     disk = SimDisk()
     with Spool(Mount(disk), Clock()) as one:
         one.append(LINE)
-        disk.illness = "broken"
+        disk.illnesses = ["broken"]
         with pytest.raises(SpoolError):
             one.append(LINE)
-        disk.illness = None
+        disk.illnesses = []
         one.append(LINE)
         one.seal()
         second, first = sorted(contents(one), key=len)

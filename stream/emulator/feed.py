@@ -96,11 +96,11 @@ class Feed:
         return True
 
     async def beat(self) -> None:
-        """Every second: a heartbeat to those who expect one, and good-byes."""
-        wall = asyncio.get_running_loop().time
-        while True:
+        """A heartbeat to those who expect one, and good-byes."""
+        wall, every = asyncio.get_running_loop().time, self.venue.manners.watchful
+        while every is not None:
             before = wall()
-            await asyncio.sleep(max(self._clock.wall_seconds(1), _HEARTBEAT))
+            await asyncio.sleep(max(self._clock.wall_seconds(every.total_seconds()), _HEARTBEAT))
             for session in list(self._sessions):
                 if self._outstayed(session):
                     self._cut(session)

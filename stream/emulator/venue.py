@@ -47,6 +47,14 @@ class Manners:
     deaf: timedelta | None = None
     """The client said nothing for so long: it is not sent any pushes until it does."""
 
+    @property
+    def watchful(self) -> timedelta | None:
+        """How often the exchange looks whether somebody is due a heartbeat or has been silent for too long."""
+        if self.heartbeat is not None:
+            return timedelta(seconds=1)
+        limits = [limit for limit in (self.first_request, self.client_silence, self.idle) if limit is not None]
+        return min(limits) / 6 if limits else None
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -55,7 +55,10 @@ class Lake(Protocol):
         """Remove an object; nothing happens where there is none."""
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
-        """`function` of each item, results in their order: several at a time where a call means waiting."""
+        """`function`, which writes here or asks elsewhere, of each item: several at a time, results in their order."""
+
+    def read_each(self, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+        """As `each`, for what only reads here: several at a time where a read means waiting."""
 
     def local(self, keys: list[str]) -> AbstractContextManager[list[Path]]:
         """A context with local paths of these objects, in this order, for as long as it lasts."""

@@ -109,6 +109,8 @@ class S3Lake:
         """Several at a time."""
         return in_parallel(function, items)
 
+    read_each = each
+
     @contextmanager
     def local(self, keys: list[str]) -> Iterator[list[Path]]:
         """Downloads, several at a time, and removes the copies afterwards."""

@@ -22,7 +22,7 @@ def recorded(lake: Lake, exchange: str, symbols: Iterable[str], hour: datetime) 
     """Symbol → the stream objects of the hour, as this process first saw them; listed by pair, never by wildcard."""
     wanted = list(symbols)
     unseen = [symbol for symbol in wanted if (lake.root, exchange, symbol, hour) not in _seen]
-    listed = lake.each(lambda symbol: _lines(lake, layout.stream_prefix(exchange, symbol, hour)), unseen)
+    listed = lake.read_each(lambda symbol: _lines(lake, layout.stream_prefix(exchange, symbol, hour)), unseen)
     _seen.update({(lake.root, exchange, symbol, hour): found for symbol, found in zip(unseen, listed, strict=True)})
     return {symbol: _seen[(lake.root, exchange, symbol, hour)] for symbol in wanted}
 
@@ -30,7 +30,7 @@ def recorded(lake: Lake, exchange: str, symbols: Iterable[str], hour: datetime) 
 def answered(lake: Lake, exchange: str, symbols: Iterable[str], hour: datetime) -> dict[str, list[Stored]]:
     """Symbol → the REST objects of the hour, as they are now."""
     wanted = list(symbols)
-    listed = lake.each(lambda symbol: _lines(lake, layout.rest_prefix(exchange, symbol, hour)), wanted)
+    listed = lake.read_each(lambda symbol: _lines(lake, layout.rest_prefix(exchange, symbol, hour)), wanted)
     return dict(zip(wanted, listed, strict=True))
 
 

@@ -32,7 +32,7 @@ def pairs_of(context: Context, hour: datetime) -> list[Pair]:
         for symbol in _values(lake.folders(layout.silver_prefix(exchange)))
         if (exchange, symbol) not in configured
     ]
-    held = lake.each(lambda pair: lake.tail(layout.silver_key(*pair, hour), 8) is not None, others)
+    held = lake.read_each(lambda pair: lake.tail(layout.silver_key(*pair, hour), 8) is not None, others)
     return sorted(configured + [pair for pair, is_held in zip(others, held, strict=True) if is_held])
 
 

@@ -149,8 +149,8 @@ def _parsed(lake: Lake, exchange: str, hour: datetime, objects: dict[str, list[S
     keys = [one.key for found in objects.values() for one in found]
     if not keys:
         return _Parsed(*(parquet.frame(schema.empty_table()) for schema in (BRONZE, SESSIONS, TRADES)))
-    with lake.local(keys) as paths, duck.open_memory() as connection:
-        lines = parquet.frame(duck.read_answers(connection, paths))
+    with lake.local(keys) as paths:
+        lines = parquet.frame(duck.read_answers(paths))
     sent = lines.filter(pl.col("event_type") == "snapshot")
     deals = lines.filter(pl.col("event_type") == "trade").select(TRADES.names)
     answers = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"}).select(SESSIONS.names)

@@ -24,7 +24,7 @@ Facts = dict[tuple[str, str], dict[str, Any] | None]
 
 def facts_of(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> Facts:
     """The footers of these pairs' silver, several at a time."""
-    found = lake.each(lambda pair: parquet.facts(lake, layout.silver_key(*pair, hour)), pairs)
+    found = lake.read_each(lambda pair: parquet.facts(lake, layout.silver_key(*pair, hour)), pairs)
     return dict(zip(pairs, found, strict=True))
 
 
@@ -78,7 +78,7 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, *, k
 def read(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> tuple[pa.Table, list[Completeness]]:
     """All these pairs' candles of the hour (schema SILVER, sorted) and their completeness."""
     keys = [layout.silver_key(exchange, symbol, hour) for exchange, symbol in sorted(pairs)]
-    found = lake.each(lambda key: parquet.read(lake, key), keys)
+    found = lake.read_each(lambda key: parquet.read(lake, key), keys)
     tables = [SILVER.empty_table(), *(table.cast(SILVER) for table, _ in found)]
     ledger = [
         completeness(exchange, symbol, hour, facts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,33 +24,42 @@ class UnreadableLines(Exception):
 
 
 @contextmanager
-def open_memory(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory, in UTC, with room for a batch of pairs, not for an hour of all of them.
-
-    With one thread, rows come in the order in which they are read.
-    """
-    connection = duckdb.connect(config={"memory_limit": "300MB", **({"threads": threads} if threads else {})})
-    try:
+def open_memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory, in UTC, with room for a batch of pairs, not for an hour of all of them."""
+    with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
         connection.execute(sql.load("duckdb/begin_session"))
         yield connection
-    finally:
-        connection.close()
+
+
+@contextmanager
+def _reading() -> Iterator[duckdb.DuckDBPyConnection]:
+    """As `open_memory`, but shared: for who only reads files. Rows come in the order in which they are read."""
+    with _reader(os.getpid()).cursor() as connection:
+        connection.execute(sql.load("duckdb/begin_session"))
+        yield connection
+
+
+@functools.cache
+def _reader(_process: int) -> duckdb.DuckDBPyConnection:
+    """Opened once in a process, which takes longer than most reads. With one thread for each who reads, of two."""
+    return duckdb.connect(config={"memory_limit": "600MB", "threads": 1})
 
 
 def read_lines(files: list[Path], exchange: str, symbols: list[str], hour: datetime) -> pa.Table:
     """The lines of these JSONL files, in their order: columns of sql/duckdb/read_lines.sql, `valid` last."""
     values = {"files": [str(file) for file in files], "exchange": exchange, "symbols": symbols, "hour": hour}
     try:
-        with open_memory(threads=1) as connection:
+        with _reading() as connection:
             return connection.execute(sql.load("duckdb/read_lines"), values).to_arrow_table()
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
         raise UnreadableLines(str(error)) from error
 
 
-def read_answers(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> pa.Table:
+def read_answers(files: list[Path]) -> pa.Table:
     """The REST lines of these JSONL files: columns of sql/duckdb/read_answers.sql, sorted."""
     values = {"files": [str(file) for file in files]}
-    return connection.execute(sql.load("duckdb/read_answers"), values).to_arrow_table()
+    with _reading() as connection:
+        return connection.execute(sql.load("duckdb/read_answers"), values).to_arrow_table()
 
 
 def bars_rule() -> str:

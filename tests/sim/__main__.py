@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import itertools
+import multiprocessing
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.sim.mutants import MUTANTS, install
+from tests.sim.mutants import MUTANTS, faults_of
 
 
 def main() -> int:
@@ -26,10 +27,6 @@ def main() -> int:
     mutating = commands.add_parser("mutants", help="each rule taken out in turn: the fixed worlds must notice it")
     mutating.add_argument("only", nargs="*", type=int, help="numbers of mutants")
     mutating.set_defaults(run=_mutants)
-    trying = commands.add_parser("mutant", help="one of them, in this process")
-    trying.add_argument("number", type=int)
-    trying.add_argument("server", help="the connection string of a Postgres")
-    trying.set_defaults(run=_mutant)
     interrupting = commands.add_parser("faults", help="each fault many times, and what came of it")
     interrupting.add_argument("--seed", type=int, default=1)
     interrupting.add_argument("--worlds", type=int, default=4, help="of each fault")
@@ -75,30 +72,21 @@ def _mutants(given: argparse.Namespace) -> int:
     """Each in a process of its own, two at once."""
     from tasks.warehouse import embedded
 
-    with tempfile.TemporaryDirectory(prefix="klines-mutants-") as folder, embedded.server(Path(folder)) as server:
-
-        def tried(number: int) -> bool:
-            command = [sys.executable, "-m", "tests.sim", "mutant", str(number), server]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            print(done.stdout.strip() or done.stderr.strip(), flush=True)
-            return done.returncode == 0
-
-        with ThreadPoolExecutor(2) as both:
-            noticed = list(both.map(tried, given.only or range(len(MUTANTS))))
-    print(f"{sum(noticed)} of {len(noticed)} were noticed")
-    return 0 if all(noticed) else 1
-
-
-def _mutant(given: argparse.Namespace) -> int:
-    mutant = MUTANTS[given.number]
-    install(mutant)
-    from tests.sim.explore import tried
-    from tests.sim.fixed import WORLDS
-
-    faults = tried(WORLDS[mutant.world], given.server)
-    fate = "noticed" if faults else "LIVES"
-    print(f"{given.number:3} {fate:8} {mutant.rule} ({mutant.world}): {', '.join(faults.values())}")
-    return 0 if faults else 1
+    numbers = given.only or range(len(MUTANTS))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.sim.libraries"])
+    with (
+        tempfile.TemporaryDirectory(prefix="klines-mutants-") as folder,
+        embedded.server(Path(folder)) as server,
+        ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool,
+    ):
+        noticed = 0
+        for number, faults in zip(numbers, pool.map(faults_of, numbers, itertools.repeat(server)), strict=True):
+            mutant, fate = MUTANTS[number], "noticed" if faults else "LIVES"
+            print(f"{number:3} {fate:8} {mutant.rule} ({mutant.world}): {', '.join(faults)}", flush=True)
+            noticed += bool(faults)
+    print(f"{noticed} of {len(numbers)} were noticed")
+    return 0 if noticed == len(numbers) else 1
 
 
 if __name__ == "__main__":

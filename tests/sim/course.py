@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from stream.clock import HOUR as ONE_HOUR
+from stream.emulator.bar import Bar
 from stream.emulator.faults import Faults
 from stream.emulator.server import Emulator
 from stream.errors import LakeError
@@ -30,6 +31,9 @@ from tests.sim.world import SYMBOLS, Answers, Ill, Killed, Line, Rest, Run, Stop
 
 _Lasting = TypeVar("_Lasting", Store, Rest)
 
+Truth = Callable[[str, str, datetime], Bar | None]
+"""(exchange, symbol, minute) → the finished candle."""
+
 _LOOK_BACK = 3
 """Hours that a run looks after; the last ones look after all."""
 _SETTLING = 90.0
@@ -40,13 +44,15 @@ class WorkerKilled(BaseException):
     """At a call of the store."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Remains:
     """What is left of a world."""
 
     world: World
     dsn: str = ""
     """The warehouse, if there is one."""
+    truth: Truth = lambda *_: None
+    """What was traded."""
     objects: Objects = field(default_factory=Objects)
     machines: list[Machine] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
@@ -101,7 +107,8 @@ class _Course:
         loop.network.weather = Weather(random.Random(f"{world.seed}/weather"))
         true = LoopClock(worlds.START)
         faults = Faults(seed=world.seed, **world.faults)
-        async with Emulator(configured(world, true, "emulator"), faults):
+        async with Emulator(configured(world, true, "emulator"), faults) as emulator:
+            self._remains.truth = emulator.truth
             machines = [Machine(who, world, loop, self._remains.objects, self._call) for who in range(world.recorders)]
             self._remains.machines = machines
             for machine in machines:
@@ -160,9 +167,9 @@ class _Course:
                 task = loop.create_task(self._replace(incident))
                 self._runs.append(task)
             case Ill():
-                disk = machines[incident.who].disk
-                disk.illness = incident.illness
-                loop.call_later(incident.lasting, setattr, disk, "illness", None)
+                illnesses = machines[incident.who].disk.illnesses
+                illnesses.append(incident.illness)
+                loop.call_later(incident.lasting, illnesses.remove, incident.illness)
             case Line():
                 self._strike(incident)
             case Run():

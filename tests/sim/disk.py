@@ -44,7 +44,8 @@ class SimDisk:
     """It outlives the processes that mount it, one after another."""
 
     place: str = "/spool"
-    illness: Illness | None = None
+    illnesses: list[Illness] = field(default_factory=list)
+    """What it suffers from just now."""
     failures: int = 0
     """How often it failed."""
     files: dict[str, Blob] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class SimDisk:
 
     def fails(self, *illnesses: Illness) -> bool:
         """Whether it has one of these."""
-        fails = self.illness == "broken" or self.illness in illnesses
+        fails = not {"broken", *illnesses}.isdisjoint(self.illnesses)
         self.failures += fails
         return fails
 
@@ -202,7 +203,7 @@ class Mount:
     def check_room(self, size: int) -> None:  # noqa: ARG002
         """There is none while it is ill."""
         self.check("check_room")
-        if self.disk.illness is not None:
+        if self.disk.illnesses:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def check(self, doing: str) -> None:

@@ -128,6 +128,17 @@ WORLDS = {
             *(Run(at=at(68, second / 3)) for second in range(3)),
         ),
     ),
+    "answered when another was, then killed": World(
+        seed=32,
+        exchanges=("kraken",),
+        minutes=30,
+        incidents=(
+            Rest(at=at(60), exchange="kraken", lasting=150, kind="503"),
+            # These have to ask again and again; the last one does not, and is done before they are answered.
+            *(Run(at=at(62, 27.5 + n / 5), killed=14) for n in range(4)),
+            Run(at=at(62, 29.6)),
+        ),
+    ),
     "workers killed": World(
         seed=25,
         exchanges=("coinbase", "kraken"),

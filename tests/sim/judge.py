@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from stream.clock import HOUR
-from stream.emulator.market import Market
+from stream.emulator.bar import Bar
 from stream.emulator.trades import updates
 from stream.lake import layout
 from stream.wire import MINUTE
 from tasks.tables import parquet
-from tests import truth
 from tests.sim import world as worlds
 from tests.sim.course import Remains
 from tests.sim.store import SimStore
 from tests.sim.world import SYMBOLS
+from tests.truth import difference
 
 Kind = Literal[
     "lost", "late", "claimed", "duplicates", "unfinished", "wrong", "missing", "unexplained", "unpublished", "changed"
 ]
+
+
+Truth = Callable[[datetime], Bar | None]
+"""The finished candle of a minute of a pair."""
 
 
 class Violation(NamedTuple):
@@ -87,8 +92,8 @@ def _silver(left: Remains) -> Iterator[Violation]:
     world = left.world
     lake = SimStore(left.objects)
     for exchange in world.exchanges:
-        market = Market(exchange, seed=world.seed, silent=world.faults.get("silent", 0.0))
         for symbol in SYMBOLS[: world.pairs]:
+            truth = functools.partial(left.truth, exchange, symbol)
             for hour in (worlds.HOUR + n * HOUR for n in range(world.hours)):
                 key = layout.silver_key(exchange, symbol, hour)
                 if key not in left.objects:
@@ -99,8 +104,8 @@ def _silver(left: Remains) -> Iterator[Violation]:
                 missing = {datetime.fromisoformat(minute): cause for minute, cause in facts["causes"].items()}
                 faults = [
                     *_one_each(hour, rows, missing, facts),
-                    *_true(market, symbol, rows),
-                    *_accounted(left, market, symbol, missing),
+                    *_true(truth, rows),
+                    *_accounted(left, exchange, truth, missing),
                     *_stream_first(left, exchange, symbol, hour, rows),
                 ]
                 yield from (Violation(kind, f"{exchange} {symbol} {text}") for kind, text in faults)
@@ -119,31 +124,30 @@ def _one_each(
         yield Violation("unexplained", f"the counts are {facts}")
 
 
-def _true(market: Market, symbol: str, rows: list[dict[str, Any]]) -> Iterator[Violation]:
+def _true(truth: Truth, rows: list[dict[str, Any]]) -> Iterator[Violation]:
     """Each candle is what was traded."""
     for row in rows:
-        bar = market.bar(symbol, row["interval_start"])
-        fault = "no such candle" if bar is None else truth.difference(row, bar)
+        bar = truth(row["interval_start"])
+        fault = "no such candle" if bar is None else difference(row, bar)
         if fault is not None:
-            early = bar is not None and any(truth.difference(row, state) is None for _, state in updates(bar))
+            early = bar is not None and any(difference(row, state) is None for _, state in updates(bar))
             kind: Kind = "unfinished" if early else "wrong"
             yield Violation(kind, f"{row['interval_start']:%H:%M} ({row['source']}): {fault}")
 
 
-def _accounted(left: Remains, market: Market, symbol: str, missing: dict[datetime, str]) -> Iterator[Violation]:
+def _accounted(left: Remains, exchange: str, truth: Truth, missing: dict[datetime, str]) -> Iterator[Violation]:
     """Nothing is missing where REST answers; elsewhere nothing that was heard, and the cause is that REST did not."""
-    exchange, world = market.exchange, left.world
+    world = left.world
     for minute, cause in missing.items():
         if exchange not in world.without_rest:
             yield Violation("missing", f"{minute:%H:%M}: {cause}")
         elif cause != "rest_unavailable":
             yield Violation("unexplained", f"{minute:%H:%M}: the cause is {cause}, but REST never answered")
-        elif not world.faults and _traded(market, symbol, minute) and _heard(left, exchange, minute):
+        elif not world.faults and _traded(truth(minute)) and _heard(left, exchange, minute):
             yield Violation("missing", f"{minute:%H:%M}: though all of it was heard")
 
 
-def _traded(market: Market, symbol: str, minute: datetime) -> bool:
-    bar = market.bar(symbol, minute)
+def _traded(bar: Bar | None) -> bool:
     return bar is not None and bar.trade_count > 0
 
 

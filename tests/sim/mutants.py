@@ -25,8 +25,18 @@ class Mutant(NamedTuple):
     """Which of the fixed worlds notices it."""
 
 
-def install(mutant: Mutant) -> None:
-    """From now on the module is loaded with the change. To be called before anything of the product is loaded."""
+def faults_of(number: int, server: str) -> list[str]:
+    """What its world notices when the rule is taken out. `server`: a Postgres. In a process of its own."""
+    mutant = MUTANTS[number]
+    _install(mutant)
+    from tests.sim.explore import tried
+    from tests.sim.fixed import WORLDS
+
+    return list(tried(WORLDS[mutant.world], server).values())
+
+
+def _install(mutant: Mutant) -> None:
+    """From now on the module is loaded with the change."""
     assert not [name for name in sys.modules if name.partition(".")[0] in ("stream", "tasks")], (
         "it is too late for that"
     )
@@ -237,7 +247,7 @@ MUTANTS = (
         "an answer never takes another's place",
         "while not lake.create(layout.rest_key(exchange, symbol, hour, number), data):",
         "while lake.put(layout.rest_key(exchange, symbol, hour, number), data):",
-        "two workers at once",
+        "answered when another was, then killed",
     ),
     # Choosing
     Mutant(

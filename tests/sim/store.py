@@ -129,6 +129,8 @@ class SimStore:
         """One after another: no chance but the seed's decides which comes first."""
         return [function(item) for item in items]
 
+    read_each = each
+
     @contextmanager
     def local(self, keys: list[str]) -> Iterator[list[Path]]:
         """Copies on the real disk, for readers that need files."""
