@@ -28,11 +28,14 @@ with warnings.catch_warnings():
     from tasks.warehouse import embedded
 
 # How long an example takes says nothing about the rule. New examples each time; the check script takes the same ones
-# (HYPOTHESIS_PROFILE=same), so that only a change can turn it red. What fails prints how to try it again.
+# (HYPOTHESIS_PROFILE=same), so that only a change can turn it red, and fewer, which find nothing new. What fails prints
+# how to try it again.
 hypothesis.settings.register_profile(
     "new", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("new"), derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    "same", hypothesis.settings.get_profile("new"), derandomize=True, database=None, max_examples=50
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "new"))
 
 _TEMPLATE = f"klines_template_{os.getpid()}"
@@ -67,6 +70,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first, so that no worker begins with them when the others are done."""
     items.sort(key=lambda item: "rehearsal" not in item.path.stem)
+    for item in items:
+        if "warehouse_settings" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")  # for `-m postgres`
 
 
 @pytest.fixture(scope="session")

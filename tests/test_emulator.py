@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
@@ -37,7 +36,6 @@ symbols = st.sampled_from(["BTC-USD", "ETH-USDT", "XYZ-USDT", "ADA-BTC", "DOGE-E
 
 
 @given(symbols, minutes)
-@hypothesis_settings(max_examples=150)
 def test_walk_is_consistent_and_pure(symbol: str, minute: datetime) -> None:
     """Any minute of a walk is a possible candle, continues the one before, and is the same in a market born later."""
     market = Market("kraken", seed=3)
@@ -58,7 +56,6 @@ def test_walk_is_consistent_and_pure(symbol: str, minute: datetime) -> None:
 
 
 @given(symbols, minutes)
-@hypothesis_settings(max_examples=150)
 def test_trades_and_updates_make_up_the_bar(symbol: str, minute: datetime) -> None:
     """The trades add up to the bar, the updates only grow, and the last update is the bar itself."""
     bar = Market("binance").bar(symbol, minute)

@@ -112,6 +112,15 @@ def test_lines_that_are_lost_late_or_claim_too_much(whole: Remains) -> None:
     assert {fault.kind for fault in judge(replace(whole, waiting=[500.0]))} == {"late"}
 
 
+def test_lines_that_lie_elsewhere(whole: Remains) -> None:
+    """Under another hour, for example: whoever looks for that hour does not find them."""
+    key = next(key for key in whole.objects if key.startswith(layout.stream_prefix("binance", SYMBOLS[0], HOUR)))
+    left = copy.copy(whole)
+    left.objects = copy.deepcopy(whole.objects)
+    left.objects[key.replace("hour=09", "hour=10")] = left.objects[key]
+    assert {fault.kind for fault in judge(left)} == {"misplaced"}
+
+
 def test_what_is_not_the_same_again(whole: Remains) -> None:
     """Bytes, work without news, and Postgres."""
     again = copy.deepcopy(whole.again)

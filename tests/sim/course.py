@@ -97,6 +97,7 @@ class _Course:
         self._chance = random.Random(f"{world.seed}/course")
         self._hours = [worlds.HOUR + n * ONE_HOUR for n in range(world.hours)]
         self._runs: list[asyncio.Task[None]] = []
+        self._mending = False
 
     async def run(self) -> Remains:
         """All of it."""
@@ -143,10 +144,12 @@ class _Course:
         await asyncio.gather(*(machine.retire() for machine in self._remains.machines))
 
     async def _mend(self) -> None:
-        """All faults are over: the tasks do what they can, and have nothing more to do."""
-        for _ in range(2):
-            await self._work(Run(at=0))
-        self._remains.worked = await self._work(Run(at=0))
+        """All faults are over: the tasks do what they can, and soon have nothing more to do."""
+        self._mending = True
+        for _ in range(3):
+            self._remains.worked = await self._work(Run(at=0))
+            if not self._remains.worked:
+                break
         self._remains.unpublished = list(self._unpublished())
         before = Objects(self._remains.objects)
         await self._work(Run(at=0), anew=True)
@@ -185,6 +188,11 @@ class _Course:
 
     def _strike(self, incident: Line) -> None:
         network, port = self._loop.network, self._world.exchanges.index(incident.exchange) + 1
+        if incident.kind == "slow":
+            self._remains.struck["line"] += 1
+            network.lag[port] = self._chance.uniform(0.5, 25)
+            self._loop.call_later(incident.lasting, network.lag.pop, port, None)
+            return
         for line in network.lines(port=port):
             self._remains.struck["line"] += 1
             line.die() if incident.kind == "half-open" else line.cut()
@@ -223,6 +231,8 @@ class _Course:
 
     def _call(self, doing: str, key: str, deed: Callable[[], Any], *, worker: bool = False) -> Any:  # noqa: ARG002
         """What the store makes of a call."""
+        if self._mending:  # nothing else happens meanwhile
+            return deed()
         slow(self._chance.uniform(0.002, 0.05))
         kind = next(self._lasting(Store), None)
         if kind is None or (worker and not kind.workers):

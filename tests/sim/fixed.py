@@ -166,6 +166,16 @@ WORLDS = {
             )
         ),
     ),
+    "slow lines": World(
+        seed=33,
+        exchanges=("binance", "coinbase", "kraken"),
+        minutes=40,
+        incidents=tuple(
+            Line(at=at(minute, 35), exchange=exchange, kind="slow", lasting=100)
+            for minute in (2, 10, 18, 26)
+            for exchange in ("binance", "coinbase", "kraken")
+        ),
+    ),
     "no room for a rename": World(
         seed=7,
         exchanges=("binance", "okx"),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from stream.clock import HOUR
 from stream.emulator.bar import Bar
 from stream.emulator.trades import updates
@@ -22,12 +24,32 @@ from tests.sim.world import SYMBOLS
 from tests.truth import difference
 
 Kind = Literal[
-    "lost", "late", "claimed", "duplicates", "unfinished", "wrong", "missing", "unexplained", "unpublished", "changed"
+    "lost",
+    "late",
+    "misplaced",
+    "claimed",
+    "duplicates",
+    "unfinished",
+    "wrong",
+    "missing",
+    "unexplained",
+    "unpublished",
+    "changed",
 ]
-
-
 Truth = Callable[[datetime], Bar | None]
 """The finished candle of a minute of a pair."""
+
+
+class _Head(msgspec.Struct):
+    """What says where a line belongs."""
+
+    exchange: str
+    symbol: str
+    interval_start: str | None
+    recv_ts: str
+
+
+_head = msgspec.json.Decoder(_Head)
 
 
 class Violation(NamedTuple):
@@ -42,7 +64,8 @@ class Violation(NamedTuple):
 
 def judge(left: Remains) -> list[Violation]:
     """What is wrong."""
-    return [*_kept(left), *_in_time(left), *_claims(left), *_silver(left), *_published(left), *_repeated(left)]
+    rules = (_kept, _in_time, _claims, _placed, _silver, _published, _repeated)
+    return [violation for rule in rules for violation in rule(left)]
 
 
 def _kept(left: Remains) -> Iterator[Violation]:
@@ -85,6 +108,17 @@ def _claims(left: Remains) -> Iterator[Violation]:
                     if then < over:
                         text = f"{said['exchange']}: the minute until {over:%H:%M} was claimed at {then:%H:%M:%S}"
                         yield Violation("claimed", text)
+
+
+def _placed(left: Remains) -> Iterator[Violation]:
+    """A line lies where its exchange, pair and hour say."""
+    for key, data in left.objects.items():
+        if key.startswith("bronze/stream/"):
+            for line in map(_head.decode, data.splitlines()):
+                hour = datetime.fromisoformat(f"{(line.interval_start or line.recv_ts)[:13]}:00:00Z")
+                place = layout.stream_prefix(line.exchange, line.symbol, hour)
+                if not key.startswith(place):
+                    yield Violation("misplaced", f"{key} has a line of {place}")
 
 
 def _silver(left: Remains) -> Iterator[Violation]:

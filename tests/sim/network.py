@@ -73,6 +73,8 @@ class Network:
         self.weather = Weather()
         self.closed: dict[int, Literal["refused", "slammed"]] = {}
         """What happens to who dials these ports."""
+        self.lag: dict[int, float] = {}
+        """Seconds that bytes take longer from and to these ports."""
         self.turned_away = 0
         """How often that happened."""
         self._lines: dict[Line, None] = {}
@@ -86,7 +88,7 @@ class Network:
         return [
             line
             for line in self._lines
-            if (port is None or line.server[1] == port) and (process is None or line.process is process)
+            if (port is None or line.port == port) and (process is None or line.process is process)
         ]
 
     def listen(self, factory: Factory, host: str, port: int) -> Server:
@@ -114,8 +116,8 @@ class Network:
         self._port += 1
         here = ("127.0.0.1", self._port)
         theirs, ours = server.factory(), factory()
-        far = Line(self, theirs, server.address, here)
-        near = Line(self, ours, here, server.address)
+        far = Line(self, port, theirs, server.address, here)
+        near = Line(self, port, ours, here, server.address)
         near.peer, far.peer = far, near
         theirs.connection_made(far)
         ours.connection_made(near)
@@ -166,9 +168,10 @@ class Line(asyncio.Transport):
 
     peer: Line
 
-    def __init__(self, network: Network, protocol: Any, sockname: Address, peername: Address) -> None:
+    def __init__(self, network: Network, port: int, protocol: Any, sockname: Address, peername: Address) -> None:
         super().__init__({"sockname": sockname, "peername": peername, "socket": Socket(sockname, peername)})
-        self.server = peername
+        self.port = port
+        """The server's."""
         self.process = whose.get()
         self._loop = network.loop
         self._network = network
@@ -264,7 +267,8 @@ class Line(asyncio.Transport):
     def _send(self, data: bytes | None) -> None:
         if not self._dead:
             self.peer._under_way.append(data)
-            self._loop.call_later(self._network.weather.delay(), self.peer._arrive)
+            delay = self._network.weather.delay() + self._network.lag.get(self.port, 0.0)
+            self._loop.call_later(delay, self.peer._arrive)
 
     def _arrive(self) -> None:
         if self._dead:

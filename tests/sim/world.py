@@ -66,9 +66,10 @@ class Line(_Incident, frozen=True, kw_only=True, omit_defaults=True):
     """Something happens to all connections to an exchange."""
 
     exchange: str
-    kind: Literal["cut", "half-open", "refused", "slammed"]
+    kind: Literal["cut", "half-open", "refused", "slammed", "slow"]
+    """`slow`: bytes take some seconds longer."""
     lasting: float = 0.0
-    """For the last two: how long."""
+    """For the last three: how long."""
 
 
 class Set(_Incident, frozen=True, kw_only=True, omit_defaults=True):
@@ -243,7 +244,7 @@ def _incident(chance: random.Random, world: World, at: float) -> Incident:
             illness = chance.choice(("full", "quota", "fsync", "rename", "broken"))
             return Ill(at=at, lasting=lasting, illness=illness, who=who)  # type: ignore[arg-type]
         case "line":
-            line = chance.choice(("cut", "half-open", "refused", "slammed"))
+            line = chance.choice(("cut", "half-open", "refused", "slammed", "slow"))
             return Line(at=at, exchange=exchange, kind=line, lasting=lasting)  # type: ignore[arg-type]
         case "set":
             return Set(at=at, by=_offset(chance) or 7.0, who=who)
