@@ -51,6 +51,7 @@ class Market:
         self._daily = _DAY + round(_DAY * _BUSY * max(0.0, 1 - self._silent))
         self._walked = functools.lru_cache(maxsize=16_384)(self._walk)
         self._counted = functools.lru_cache(maxsize=4096)(self._count)
+        self._height = functools.lru_cache(maxsize=4096)(self._chance)
 
     def span(self, symbol: str) -> tuple[datetime, datetime]:
         """The first minute of the pair, and the minute after its last."""
@@ -151,7 +152,7 @@ class Market:
         height = 1.0
         for period, reach in _WAVES:
             place, step = divmod(at, period)
-            here, there = (self._chance(period, symbol, place + i) for i in (0, 1))
+            here, there = self._height(period, symbol, place), self._height(period, symbol, place + 1)
             height += reach * (2 * (here + (there - here) * step / period) - 1)
         ticks, _ = _centre(self._seed, symbol)
         return round(ticks * height)

@@ -115,10 +115,14 @@ def _placed(left: Remains) -> Iterator[Violation]:
     for key, data in left.objects.items():
         if key.startswith("bronze/stream/"):
             for line in map(_head.decode, data.splitlines()):
-                hour = datetime.fromisoformat(f"{(line.interval_start or line.recv_ts)[:13]}:00:00Z")
-                place = layout.stream_prefix(line.exchange, line.symbol, hour)
+                place = _place(line.exchange, line.symbol, (line.interval_start or line.recv_ts)[:13])
                 if not key.startswith(place):
                     yield Violation("misplaced", f"{key} has a line of {place}")
+
+
+@functools.cache
+def _place(exchange: str, symbol: str, hour: str) -> str:
+    return layout.stream_prefix(exchange, symbol, datetime.fromisoformat(f"{hour}:00:00Z"))
 
 
 def _silver(left: Remains) -> Iterator[Violation]:

@@ -17,7 +17,7 @@ from tests.sim.judge import judge
 from tests.sim.store import SimStore
 from tests.sim.world import SYMBOLS, Incident, Killed, Line, Store, World
 
-_SHARES = (("binance", "coinbase", "gate"), ("binanceus", "bybit", "kraken", "okx"))
+_SHARES = (("binance", "binanceus", "bybit", "okx"), ("coinbase", "gate", "kraken"))
 """Two worlds at once, with about as much to do."""
 _FAULTS = {
     "disconnects": 0.002,
