@@ -217,9 +217,8 @@ def _stream_first(
     """Where the stream said that a candle was finished, silver has none of REST."""
     finished = {
         json.loads(line)["interval_start"]
-        for key, data in left.objects.items()
-        if key.startswith(layout.stream_prefix(exchange, symbol, hour))
-        for line in data.splitlines()
+        for key in left.objects.under(layout.stream_prefix(exchange, symbol, hour))
+        for line in left.objects[key].splitlines()
         if b'"is_final":true' in line
     }
     for row in rows:
