@@ -28,14 +28,11 @@ with warnings.catch_warnings():
     from tasks.warehouse import embedded
 
 # How long an example takes says nothing about the rule. New examples each time; the check script takes the same ones
-# (HYPOTHESIS_PROFILE=same), so that only a change can turn it red, and fewer, which find nothing new. What fails prints
-# how to try it again.
+# (HYPOTHESIS_PROFILE=same), so that only a change can turn it red. What fails prints how to try it again.
 hypothesis.settings.register_profile(
     "new", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.register_profile(
-    "same", hypothesis.settings.get_profile("new"), derandomize=True, database=None, max_examples=50
-)
+hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("new"), derandomize=True, database=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "new"))
 
 _TEMPLATE = f"klines_template_{os.getpid()}"

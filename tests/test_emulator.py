@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
@@ -35,6 +36,7 @@ minutes = st.integers(0, 8_000_000).map(lambda count: LISTED + count * MINUTE)
 symbols = st.sampled_from(["BTC-USD", "ETH-USDT", "XYZ-USDT", "ADA-BTC", "DOGE-EUR"])
 
 
+@hypothesis_settings(max_examples=150)
 @given(symbols, minutes)
 def test_walk_is_consistent_and_pure(symbol: str, minute: datetime) -> None:
     """Any minute of a walk is a possible candle, continues the one before, and is the same in a market born later."""
@@ -55,6 +57,7 @@ def test_walk_is_consistent_and_pure(symbol: str, minute: datetime) -> None:
         assert bar.trade_count or bar.close == before.close
 
 
+@hypothesis_settings(max_examples=150)
 @given(symbols, minutes)
 def test_trades_and_updates_make_up_the_bar(symbol: str, minute: datetime) -> None:
     """The trades add up to the bar, the updates only grow, and the last update is the bar itself."""

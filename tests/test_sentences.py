@@ -62,6 +62,7 @@ def refused(config: str) -> str:
     """What is said of these settings."""
     with pytest.raises(SettingsError) as raised:
         settings.parse(config.replace("{now}", datetime.now(UTC).isoformat()), Path("luigi.cfg"))
+    assert "secret-word" not in str(raised.value)
     return " ".join(str(raised.value).split())
 
 

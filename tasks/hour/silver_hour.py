@@ -23,7 +23,7 @@ Facts = dict[tuple[str, str], dict[str, Any] | None]
 
 
 def facts_of(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> Facts:
-    """The footers of these pairs' silver, several at a time."""
+    """The footers of these pairs' silver."""
     found = lake.read_each(lambda pair: parquet.facts(lake, layout.silver_key(*pair, hour)), pairs)
     return dict(zip(pairs, found, strict=True))
 

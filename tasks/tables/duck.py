@@ -41,7 +41,10 @@ def _reading() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @functools.cache
 def _reader(_process: int) -> duckdb.DuckDBPyConnection:
-    """Opened once in a process, which takes longer than most reads. With one thread for each who reads, of two."""
+    """One a process: opening takes longer than most reads, and what is open does not survive a fork.
+
+    Two batches may be read at once (`stream_hour`), each in its caller's own thread: room for two, and no thread more.
+    """
     return duckdb.connect(config={"memory_limit": "600MB", "threads": 1})
 
 

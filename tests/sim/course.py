@@ -31,9 +31,6 @@ from tests.sim.world import SYMBOLS, Answers, Ill, Killed, Line, Rest, Run, Stop
 
 _Lasting = TypeVar("_Lasting", Store, Rest)
 
-Truth = Callable[[str, str, datetime], Bar | None]
-"""(exchange, symbol, minute) → the finished candle."""
-
 _LOOK_BACK = 3
 """Hours that a run looks after; the last ones look after all."""
 _SETTLING = 90.0
@@ -51,8 +48,8 @@ class Remains:
     world: World
     dsn: str = ""
     """The warehouse, if there is one."""
-    truth: Truth = lambda *_: None
-    """What was traded."""
+    truth: Callable[[str, str, datetime], Bar | None] = lambda *_: None
+    """(exchange, symbol, minute) → the finished candle of what was traded."""
     objects: Objects = field(default_factory=Objects)
     machines: list[Machine] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
