@@ -15,7 +15,7 @@ from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from stream.wire import MINUTE
 from tasks.tables import parquet
-from tests.parts import CONFIG, addresses, free_port, pair_lines, process, wait_for
+from tests.processes import CONFIG, addresses, free_port, pair_lines, process, wait_for
 from tests.recording import PATIENCE
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)

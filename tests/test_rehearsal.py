@@ -31,7 +31,7 @@ from stream.lake import Lake, layout, open_lake
 from stream.wire import MINUTE
 from tasks.tables import duck, parquet
 from tests import truth
-from tests.parts import CONFIG, addresses, free_port, pair_lines, process, wait_for
+from tests.processes import CONFIG, addresses, free_port, pair_lines, process, wait_for
 from tests.recording import PATIENCE
 from tests.sim.recording import record
 
