@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _SETTLE = timedelta(seconds=15)
 """Segments end this long after a round time, when the minute's `alive` lines are in."""
+_EARLY = timedelta(seconds=1)
 _LARGEST = 256 << 20
 """A segment of this many bytes ends at once: uploads read one segment at a time."""
 _FAREWELL = 20.0
@@ -217,9 +218,9 @@ class Recorder:
                 await asyncio.to_thread(self._seal)
 
     async def _seal_on_time(self) -> None:
-        due = self._clock.now()
         while True:
-            due = next_seal(max(due, self._clock.now()), self._settings.stream.flush_seconds)
+            # By the clock as it is, which may have been set back; who wakes a bit too early has sealed for that time.
+            due = next_seal(self._clock.now() + _EARLY, self._settings.stream.flush_seconds)
             await self._clock.sleep((due - self._clock.now()).total_seconds())
             await asyncio.to_thread(self._seal)
             if hour_of(due) == due - _SETTLE:

@@ -32,6 +32,7 @@ WORLDS = {
     "clock set while recording": World(
         seed=4,
         exchanges=("binance", "kraken"),
+        flush=120.0,
         minutes=20,
         incidents=(Set(at=at(4, 20), by=835.0), Set(at=at(9), by=-7_200.0)),
     ),
