@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 
 SEED ?=
-WORLDS ?= 4
+WORLDS ?= 1
 MINUTES ?= 10
 WORLD ?=
 
@@ -39,8 +39,8 @@ explore: $(READY)  ## new worlds on virtual time, for MINUTES=10, from SEED=… 
 mutants: $(READY)  ## rules of the product taken out, one after another: the fixed worlds must notice each
 	$(BIN)/python -m tests.sim mutants
 
-faults: $(READY)  ## a thousand faults at every boundary, and what came of them: SEED=1 WORLDS=4
-	$(BIN)/python -m tests.sim faults $(if $(SEED),--seed $(SEED)) --worlds $(WORLDS)
+faults: $(READY)  ## a thousand faults at every boundary, and what came of them: SEED=1 WORLDS=1
+	$(BIN)/python -m tests.boundaries $(if $(SEED),--seed $(SEED)) --worlds $(WORLDS)
 
 check: $(READY)  ## what must be green before a commit
 	$(BIN)/ruff check .
@@ -51,6 +51,7 @@ check: $(READY)  ## what must be green before a commit
 bench: $(READY)  ## the numbers of docs/performance.md, as ratios measured in one run
 	$(BIN)/python -m bench.hour_close
 	$(BIN)/python -m bench.recorder
+	$(BIN)/python -m bench.drain
 
 lock: $(READY)  ## pin anew what pyproject.toml allows
 	$(PIP) uv

@@ -1,5 +1,6 @@
-"""Binance's combined stream at full blast: `python -m bench.blast PORT PAIRS`. Sends as fast as the client takes it.
+"""Binance's combined stream: `python -m bench.blast PORT PAIRS [PACE]`. Sends as fast as the client takes it.
 
+With a pace, so many messages a second, in small bunches.
 Also answers `GET /api/v3/exchangeInfo`, which the recorder asks for before it dials.
 """
 
@@ -30,7 +31,8 @@ _WAITING = 1 << 20
 class Blast:
     """Frames that were rendered beforehand, over and over."""
 
-    def __init__(self, pairs: list[str]) -> None:
+    def __init__(self, pairs: list[str], pace: float) -> None:
+        self._wait = _AT_ONCE / pace if pace else 0.0
         self._listing = market.listing(pairs)
         start = hour_of(datetime.now(UTC))
         by_pair = [market.messages(binance.native_symbol(pair), start, 1) for pair in pairs]
@@ -52,7 +54,7 @@ class Blast:
             for blob in itertools.cycle(self._blobs):
                 connection.transport.write(blob)
                 await connection.drain()
-                await asyncio.sleep(0)  # pings are answered in between
+                await asyncio.sleep(self._wait)  # pings are answered in between
                 if connection.transport.is_closing():
                     return
         except ConnectionClosed:
@@ -63,9 +65,9 @@ def _frame(text: str) -> bytes:
     return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
-async def main(port: int, pairs: int) -> None:
+async def main(port: int, pairs: int, pace: float) -> None:
     """Serves until it is ended."""
-    blast = Blast(market.symbols(pairs))
+    blast = Blast(market.symbols(pairs), pace)
     async with serve(
         blast.attend,
         "127.0.0.1",
@@ -80,4 +82,4 @@ async def main(port: int, pairs: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 0.0))

@@ -55,16 +55,20 @@ def _text(
     return f'{{{head},"k":{kline}}}}}'
 
 
-def record(root: Path, symbol: str, hour: datetime) -> int:
-    """Writes one pair-hour as the recorder would have, uncompressed; returns its bytes."""
-    lines = []
-    for sent, text in messages(binance.native_symbol(symbol), hour, 60):
+def lines(symbol: str, start: datetime, minutes: int) -> Iterator[tuple[datetime, bytes]]:
+    """(when it was received, line) of the pair, as the recorder would have written them."""
+    for sent, text in messages(binance.native_symbol(symbol), start, minutes):
         (candle,) = binance.parse_message(text)
         assert isinstance(candle, Candle)
-        lines.append(bronze.encode(bronze.candle_line(binance.ID, symbol, candle, sent + _LATENCY, "bench/1")))
+        heard = sent + _LATENCY
+        yield heard, bronze.encode(bronze.candle_line(binance.ID, symbol, candle, heard, "bench/1"))
+
+
+def record(root: Path, symbol: str, hour: datetime) -> int:
+    """Writes one pair-hour as the recorder would have, uncompressed; returns its bytes."""
     path = root / layout.stream_key(binance.ID, symbol, hour, "bench", 1, ".jsonl")
     path.parent.mkdir(parents=True)
-    return path.write_bytes(b"".join(lines))
+    return path.write_bytes(b"".join(line for _, line in lines(symbol, hour, 60)))
 
 
 def listing(pairs: list[str]) -> bytes:
