@@ -1,4 +1,4 @@
-"""`python -m tests.sim`: explore new worlds, replay one, try the mutants and the faults, soak."""
+"""`python -m tests.sim`: explore new worlds, replay one, try the mutants, soak."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ def main() -> int:
     mutating = commands.add_parser("mutants", help="each rule taken out in turn: the fixed worlds must notice it")
     mutating.add_argument("only", nargs="*", type=int, help="numbers of mutants")
     mutating.set_defaults(run=_mutants)
-    interrupting = commands.add_parser("faults", help="each fault many times, and what came of it")
-    interrupting.add_argument("--seed", type=int, default=1)
-    interrupting.add_argument("--worlds", type=int, default=4, help="of each fault")
-    interrupting.set_defaults(run=_faults)
     soaking = commands.add_parser("soak", help="a day of all exchanges, ten pairs each")
     soaking.add_argument("--hours", type=int, default=24)
     soaking.set_defaults(run=_soak)
@@ -54,12 +50,6 @@ def _replay(given: argparse.Namespace) -> int:
     faults = judge(live(world))
     print("\n".join(map(str, faults)) or "all is well")
     return 1 if faults else 0
-
-
-def _faults(given: argparse.Namespace) -> int:
-    from tests.sim.faults import table
-
-    return 1 if table(given.seed, given.worlds) else 0
 
 
 def _soak(given: argparse.Namespace) -> int:

@@ -79,11 +79,12 @@ def live(world: World, dsn: str = "") -> Remains:
 @contextmanager
 def _in_silence() -> Iterator[None]:
     """What goes wrong was meant to."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
 
 
 class _Course:
@@ -115,6 +116,8 @@ class _Course:
                 loop.call_at(incident.at, self._happen, incident)
             await asyncio.sleep(world.recorded - loop.time())
             await self._drain()
+            for pushing in emulator._tasks:  # nobody listens any more: REST is all that is asked for
+                pushing.cancel()
             await asyncio.sleep(world.end - loop.time())
             if self._runs:
                 await asyncio.wait(self._runs)

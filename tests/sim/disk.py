@@ -46,6 +46,8 @@ class SimDisk:
     place: str = "/spool"
     illnesses: list[Illness] = field(default_factory=list)
     """What it suffers from just now."""
+    room: int | None = None
+    """How many bytes it holds; None: always enough."""
     failures: int = 0
     """How often it failed."""
     files: dict[str, Blob] = field(default_factory=dict)
@@ -59,6 +61,12 @@ class SimDisk:
         fails = not {"broken", *illnesses}.isdisjoint(self.illnesses)
         self.failures += fails
         return fails
+
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes."""
+        fits = self.room is None or sum(len(blob.now) for blob in self.files.values()) + size <= self.room
+        self.failures += not fits
+        return fits
 
     def name(self, name: str, blob: Blob | None) -> None:
         """The name stands for that from now on, None: for nothing."""
@@ -91,7 +99,7 @@ class SimDisk:
             else:
                 left[name] = blob
         files = {name: Blob(now := bytearray(_survived(blob, chance)), len(now)) for name, blob in left.items()}
-        return SimDisk(self.place, files=files, _safe=dict(files))
+        return SimDisk(self.place, room=self.room, files=files, _safe=dict(files))
 
     def lose_power(self, chance: random.Random) -> None:
         """The same with this one; whoever had mounted it is dead."""
@@ -200,10 +208,10 @@ class Mount:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.disk.sync_names()
 
-    def check_room(self, size: int) -> None:  # noqa: ARG002
+    def check_room(self, size: int) -> None:
         """There is none while it is ill."""
         self.check("check_room")
-        if self.disk.illnesses:
+        if self.disk.illnesses or not self.disk.fits(size):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def check(self, doing: str) -> None:
@@ -238,7 +246,7 @@ class SimFile:
         self._mount.check("write")
         self._blob.now += data[: len(data) // 2]
         self._mount.check("torn")
-        if self._mount.disk.fails("full"):
+        if self._mount.disk.fails("full") or not self._mount.disk.fits(len(data) - len(data) // 2):
             return len(data) // 2
         self._blob.now += data[len(data) // 2 :]
         self._mount._noted(data)

@@ -1,24 +1,22 @@
-"""`make faults`: each fault many times, in worlds of its own, and what came of it: the table of docs/reliability.md."""
+"""Faults that strike by chance, each many times in worlds of its own: rows of the table that `make faults` prints."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from types import MappingProxyType
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from tests.sim.course import live
 from tests.sim.fixed import LONG, at
-from tests.sim.judge import Kind, judge
+from tests.sim.judge import judge
 from tests.sim.world import ANSWERS, Ill, Incident, Killed, Line, Rest, Run, Set, Store, World
 
-_EXCHANGES = ("binance", "coinbase", "kraken")
-"""One exchange that flags its final candles, one whose candles are built from trades, and one that does neither."""
-_SHOWN = ("lost", "duplicates", "unfinished", "wrong", "missing")
+_USUAL = World(seed=0, exchanges=("binance", "coinbase", "kraken"), flush=120.0)
+"""One exchange flags its final candles, the candles of one are built from trades, and one does neither."""
 
 
 class Row(NamedTuple):
@@ -30,7 +28,18 @@ class Row(NamedTuple):
     """Names in `Remains.struck`."""
     incidents: Callable[[random.Random], Iterator[Incident]]
     faults: Mapping[str, float] = MappingProxyType({})
-    exchanges: tuple[str, ...] = _EXCHANGES
+    world: World = _USUAL
+
+    def tried(self, seed: int) -> Counter[str]:
+        """In the world of that number: `tried`, `acknowledged`, and kinds of what must not be."""
+        chance = random.Random(f"{seed}/{self.fault}")
+        incidents = tuple(sorted(self.incidents(chance), key=lambda one: one.at))
+        left = live(replace(self.world, seed=seed, faults=dict(self.faults), incidents=incidents))
+        left.struck["set"] = sum(isinstance(one, Set) for one in incidents)
+        counts = Counter[str](fault.kind for fault in judge(left))
+        counts["tried"] = sum(left.struck[name] for name in self.struck)
+        counts["acknowledged"] = sum(lines.count(b"\n") for machine in left.machines for _, lines in machine.ledger)
+        return counts
 
 
 def _killed(doing: str | None = None, *, power: bool = False) -> Callable[[random.Random], Iterator[Incident]]:
@@ -64,7 +73,7 @@ def _ill(chance: random.Random) -> Iterator[Incident]:
 def _line(kind: str) -> Callable[[random.Random], Iterator[Incident]]:
     def incidents(chance: random.Random) -> Iterator[Incident]:
         for minute in range(1, 57, 4):
-            for exchange in _EXCHANGES:
+            for exchange in _USUAL.exchanges:
                 moment = at(minute, chance.uniform(0, 120))
                 yield Line(at=moment, exchange=exchange, kind=kind, lasting=chance.choice((5.0, 60.0)))  # type: ignore[arg-type]
 
@@ -85,10 +94,20 @@ def _store(kind: str) -> Callable[[random.Random], Iterator[Incident]]:
     return incidents
 
 
+def _away(chance: random.Random) -> Iterator[Incident]:
+    yield Store(at=at(3, chance.uniform(0, 60)), lasting=48 * 3600, kind="refused")
+    for hour in range(1, 49, 6):
+        yield Killed(at=at(60 * hour, chance.uniform(0, 3600)), away=5)
+
+
+def _filling(chance: random.Random) -> Iterator[Incident]:
+    yield Store(at=at(3, chance.uniform(0, 60)), lasting=3 * 3600, kind="refused")
+
+
 def _rest(kind: str) -> Callable[[random.Random], Iterator[Incident]]:
     def incidents(chance: random.Random) -> Iterator[Incident]:
         yield Killed(at=at(5), away=1800)
-        for exchange in _EXCHANGES:
+        for exchange in _USUAL.exchanges:
             yield Rest(at=at(60), exchange=exchange, lasting=600, kind=kind)  # type: ignore[arg-type]
         yield from (Run(at=at(62, chance.uniform(0, 60))) for _ in range(3))
 
@@ -144,41 +163,8 @@ ROWS = (
     *(Row("exchange", fault, ("line",), _line(kind)) for kind, fault in _LINES.items()),
     *(Row("exchange", fault, (kind,), _nothing, {kind: 0.15}) for kind, fault in _MESSAGES.items()),
     *(Row("store", f"calls {kind}", ("store",), _store(kind)) for kind in ("refused", "unanswered", "slow")),
+    Row("store", "away for two days", ("store",), _away, world=World(seed=0, exchanges=("kraken",), hours=49)),
+    Row("store", "away until the disk is full", ("disk",), _filling, world=replace(_USUAL, hours=4, room=4 << 20)),
     *(Row("REST", f"answers: {kind}", ("rest",), _rest(kind)) for kind in ANSWERS),
     Row("tasks", "worker killed at a call of the store", ("worker",), _workers),
 )
-
-
-def table(seed: int, worlds: int) -> int:
-    """Prints the table, of so many worlds a row; returns how many things were wrong."""
-    print(f"faults: SEED={seed} WORLDS={worlds}\n", flush=True)
-    heads = ("boundary", "fault", "tried", "lines acknowledged", *_SHOWN)
-    print("| " + " | ".join(heads) + " |\n|---|---|" + "---:|" * (len(heads) - 2), flush=True)
-    sums: Counter[str] = Counter()
-    jobs = [(number, seed + n) for number in range(len(ROWS)) for n in range(worlds)]
-    with ProcessPoolExecutor(2) as pool:
-        found = list(pool.map(_tried, *zip(*jobs, strict=True)))
-    for number, row in enumerate(ROWS):
-        counts: Counter[str] = Counter()
-        for one in found[number * worlds : (number + 1) * worlds]:
-            counts.update(one)
-        sums.update(counts)
-        cells = (f"{counts[name]:,}" for name in ("tried", "acknowledged", *_SHOWN))
-        print(f"| {row.boundary} | {row.fault} | {' | '.join(cells)} |")
-    total = (f"**{sums[name]:,}**" for name in ("tried", "acknowledged", *_SHOWN))
-    print(f"| | **all** | {' | '.join(total)} |")
-    wrong = {name: sums[name] for name in get_args(Kind) if sums[name]}
-    print(f"\n{sum(wrong.values())} things that must not be" + "".join(f"; {name}: {n}" for name, n in wrong.items()))
-    return sum(wrong.values())
-
-
-def _tried(number: int, seed: int) -> Counter[str]:
-    row, chance = ROWS[number], random.Random(f"{seed}/{number}")
-    world = World(seed=seed, exchanges=row.exchanges, faults=dict(row.faults), flush=120.0)
-    incidents = tuple(sorted(row.incidents(chance), key=lambda one: one.at))
-    left = live(replace(world, incidents=incidents))
-    counts = Counter[str](fault.kind for fault in judge(left))
-    left.struck["set"] = sum(isinstance(one, Set) for one in incidents)
-    counts["tried"] = sum(left.struck[name] for name in row.struck)
-    counts["acknowledged"] = sum(lines.count(b"\n") for machine in left.machines for _, lines in machine.ledger)
-    return counts

@@ -62,7 +62,7 @@ WORLDS = {
     "joined in mid-minute, by a clock that is behind": World(
         seed=16,
         exchanges=("coinbase", "kraken"),
-        pairs=4,
+        pairs=2,
         ahead=(-58.0,),
         minutes=32,
         incidents=tuple(Killed(at=at(minute, 20), away=35) for minute in range(3, 27, 3)),
@@ -80,7 +80,7 @@ WORLDS = {
     "full for an instant": World(
         seed=19,
         exchanges=("binance", "okx"),
-        pairs=8,
+        pairs=4,
         minutes=20,
         incidents=tuple(
             Ill(at=at(minute, second), lasting=0.05, illness="full") for minute in range(2, 14) for second in (20, 40)
@@ -103,13 +103,12 @@ WORLDS = {
     "cut, silent and reordered": World(
         seed=22,
         exchanges=("coinbase", "kraken"),
-        pairs=4,
+        pairs=2,
         faults={"disconnects": 0.1, "silent": 0.5, "reordering": 0.3, "stalls": 0.1},
     ),
     "two recorders": World(
         seed=23,
         exchanges=("coinbase", "kraken"),
-        pairs=2,
         recorders=2,
         faults={"lost_finals": 0.2},
         incidents=(
@@ -151,7 +150,7 @@ WORLDS = {
     ),
     "early, by a clock that is ahead": World(
         seed=27,
-        exchanges=("binance", "coinbase", "kraken"),
+        exchanges=("coinbase", "kraken"),
         minutes=40,
         incidents=(Run(at=at(20, 30), ahead=3_600), Run(at=at(45, 12), ahead=3_600)),
     ),
@@ -226,6 +225,15 @@ WORLDS = {
             Store(at=at(15), lasting=200, kind="slow"),
         ),
     ),
+    "the disk fills up while the store is away": World(
+        seed=34,
+        exchanges=("binance",),
+        pairs=4,
+        flush=120.0,
+        room=3 << 19,
+        minutes=50,
+        incidents=(Store(at=at(3), lasting=2400, kind="refused"),),
+    ),
     "late evidence": World(
         seed=14,
         exchanges=("binance", "kraken"),
@@ -252,13 +260,13 @@ WORLDS = {
     ),
     "REST came first": World(
         seed=30,
-        exchanges=("binance", "coinbase", "kraken"),
+        exchanges=("binance", "coinbase"),
         incidents=(Store(at=at(40), lasting=2100, kind="refused", workers=False), Run(at=at(62, 30))),
     ),
     "killed, then the power is lost, while the store is away": World(
         seed=28,
         exchanges=("binance", "okx"),
-        pairs=8,
+        pairs=4,
         minutes=20,
         incidents=(
             Store(at=at(3), lasting=600, kind="refused"),
@@ -269,7 +277,7 @@ WORLDS = {
     "rows that REST leaves out": World(
         seed=29,
         exchanges=("coinbase", "kraken"),
-        pairs=3,
+        pairs=2,
         minutes=30,
         faults={"silent": 0.3},
         incidents=(

@@ -46,7 +46,7 @@ class Machine:
     """The `who`-th of the world. `call` is what the store makes of a call."""
 
     def __init__(self, who: int, world: World, loop: VirtualLoop, objects: Objects, call: Call) -> None:
-        self.disk = SimDisk()
+        self.disk = SimDisk(room=world.room)
         self.ledger: list[tuple[float, bytes]] = []
         """What was written whole to the disk: when, and the lines."""
         self.lost: set[bytes] = set()

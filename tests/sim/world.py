@@ -130,6 +130,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds that the recorders' clocks gain in a second."""
     flush: float = 600.0
     """Seconds between two segments."""
+    room: int | None = None
+    """Bytes that a recorder's disk holds."""
     without_rest: tuple[str, ...] = ()
     """Exchanges whose REST never answers: what their stream did not finish stays missing."""
     publishes: bool = False
