@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -28,54 +29,7 @@ from tasks.rules import schemas
 from tasks.rules.completeness import Completeness
 from tasks.warehouse import postgres, rows
 from tests.recording import PATIENCE, calls
-
-HOUR = datetime(2026, 11, 22, 7, tzinfo=UTC)
-NEXT = HOUR + timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
-PAIRS = [("binance", "BTC-USDT"), ("kraken", "ÄTH-EUR")]
-
-
-def candles(hour: datetime = HOUR, price: float = 100.1, pairs: list[tuple[str, str]] = PAIRS) -> pa.Table:
-    """Sixty candles per pair, all at one price, so that a reader can tell versions apart."""
-    row: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close", "volume"), price)
-    row |= {"interval_seconds": 60, "quote_volume": None, "trade_count": None, "vwap": price, "source": "stream"}
-    return pa.Table.from_pylist(
-        [
-            row
-            | {"exchange": exchange, "symbol": symbol, "quote_asset": symbol.partition("-")[2]}
-            | {"interval_start": start, "interval_end": start + MINUTE, "ingestion_ts": start + MINUTE}
-            for exchange, symbol in pairs
-            for start in (hour + MINUTE * number for number in range(60))
-        ],
-        schema=schemas.SILVER,
-    )
-
-
-def ledger(content: str = "a", hour: datetime = HOUR, pairs: list[tuple[str, str]] = PAIRS) -> list[Completeness]:
-    """Complete hours whose content_hash is `content`."""
-    return [
-        Completeness(
-            exchange=exchange,
-            symbol=symbol,
-            hour=hour,
-            expected=60,
-            stream=60,
-            rest=0,
-            empty=0,
-            missing=0,
-            content_hash=content,
-        )
-        for exchange, symbol in pairs
-    ]
-
-
-def bars(hour: datetime = HOUR, price: float = 100.1, pairs: list[tuple[str, str]] = PAIRS) -> pa.Table:
-    """One candle of an hour per pair."""
-    table = candles(hour, price, pairs).slice(0).to_pylist()[::60]
-    return pa.Table.from_pylist(
-        [row | {"interval_seconds": 3600, "interval_end": hour + timedelta(hours=1), "minutes": 60} for row in table],
-        schema=rows.BARS,
-    )
+from tests.versions import HOUR, MINUTE, NEXT, PAIRS, bars, candles, ledger
 
 
 def query(settings: WarehouseSettings, text: str, *values: object) -> list[tuple[Any, ...]]:
@@ -109,15 +63,15 @@ def idle_reader(settings: WarehouseSettings) -> Iterator[Callable[[], tuple[Any,
 
 def after_each(house: warehouse.Warehouse, look: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever file of sql/ the session runs, with success or not: it stands while `look` gets the file's name."""
-    execute = house._execute
+    execute = house._session.execute
 
-    def execute_and_look(name: str, /, **values: Any) -> psycopg.Cursor[dict[str, Any]]:
+    def execute_and_look(name: str, /, **values: Any) -> list[dict[str, Any]]:
         try:
             return execute(name, **values)
         finally:
             look(name)
 
-    monkeypatch.setattr(house, "_execute", execute_and_look)
+    monkeypatch.setattr(house._session, "execute", execute_and_look)
 
 
 @pytest.fixture
@@ -378,8 +332,9 @@ def test_an_idle_reader_is_not_disturbed(
         assert publisher.publish(HOUR, candles(price=200.2), ledger("b")) == "replaced"
         assert read() == (120, 100.1, 100.1)
     steps = [step for step, _ in seen]
-    assert steps[-6:] == [*["detach_partition"] * 3, "replace_rows", "write_ledger", "release_lock"]
-    assert [rows for _, rows in seen] == [*[[(120, 100.1)]] * (len(steps) - 1), [(120, 200.2)]]
+    assert steps[-5:] == [*["detach_partition"] * 3, "replace_rows", "write_ledger"]
+    assert [rows for _, rows in seen] == [[(120, 100.1)]] * len(steps)
+    assert query(warehouse_settings, "SELECT count(*), min(close) FROM silver.fact_ohlcv") == [(120, 200.2)]
     assert house.ledger(HOUR, NEXT) == ledger("b")
     assert query(warehouse_settings, "SELECT to_regclass('silver.fact_ohlcv_20261122_07_stage')") == [(None,)]
 
@@ -396,7 +351,7 @@ def test_a_reader_waits_no_longer_than_the_lock_timeout(
     patient = msgspec.structs.replace(warehouse_settings, lock_timeout_seconds=PATIENCE)
     limits: list[tuple[str, str]] = []
     with warehouse.connect(patient) as publisher, ThreadPoolExecutor(2) as threads:
-        session, pid = publisher._connection, publisher._connection.info.backend_pid
+        session, pid = publisher._session.connection, publisher._session.connection.info.backend_pid
 
         def note_limit(step: str) -> None:
             if session.info.transaction_status is not TransactionStatus.INERROR:
@@ -443,8 +398,8 @@ def test_a_new_hour_waits_for_no_reader(house: warehouse.Warehouse, warehouse_se
 def test_attaching_scans_nothing(house: warehouse.Warehouse) -> None:
     """Postgres takes the stage's CHECK for proof of the bounds, for new and for changed hours."""
     said: list[str] = []
-    house._connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
-    house._connection.execute("SET client_min_messages = debug1")
+    house._session.connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+    house._session.connection.execute("SET client_min_messages = debug1")
     for content in ("a", "b"):
         house.publish(HOUR, candles(), ledger(content))
     proven = 'partition constraint for table "fact_ohlcv_20261122_07" is implied by existing constraints'
@@ -486,6 +441,23 @@ def test_two_publishers_of_one_hour(warehouse_settings: WarehouseSettings) -> No
 
     with ThreadPoolExecutor(4) as threads:
         assert sorted(threads.map(publish, range(4))) == ["attached", "unchanged", "unchanged", "unchanged"]
+
+
+def test_a_wait_for_another_publisher_is_said(
+    warehouse_settings: WarehouseSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For whom, from when on; and it ends, with the way out."""
+    monkeypatch.setattr(postgres, "_PATIENCE", 2)
+    monkeypatch.setattr(postgres, "_SAID_EVERY", 0.01)
+    with psycopg.connect(warehouse_settings.dsn) as other, warehouse.connect(warehouse_settings) as house:
+        other.execute("SELECT pg_advisory_lock(%s, %s)", (postgres._LOCKS, int(HOUR.timestamp()) // 3600))
+        holder = f"the hour 2026-11-22T07 in Postgres .* hands of another session: process {other.info.backend_pid} of"
+        with pytest.raises(WarehouseError, match=rf"{holder} .*idle in transaction since.*pg_terminate_backend"):
+            house.publish(HOUR, candles(), ledger())
+        assert [bool(re.search(holder, line.getMessage())) for line in caplog.records] == [True, True]
+        other.rollback()
+        other.execute("SELECT pg_advisory_unlock_all()")
+        assert house.publish(HOUR, candles(), ledger()) == "attached"
 
 
 def test_publishers_of_many_hours(warehouse_settings: WarehouseSettings) -> None:
@@ -592,7 +564,7 @@ def test_a_session_that_ends(
     house: warehouse.Warehouse, warehouse_settings: WarehouseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the server ends the session in the middle, a sentence says so."""
-    pid = house._connection.info.backend_pid
+    pid = house._session.connection.info.backend_pid
 
     def interrupt(step: str) -> None:
         if step == "create_stage":

@@ -1,23 +1,33 @@
-"""A session with Postgres: where it is, whether it is new enough, and its errors as sentences. Knows no table."""
+"""A session with Postgres: where it is, its transactions and statements, and its errors as sentences. Knows no table.
+
+Nothing outlives a transaction, neither a setting nor a lock: behind a pooler the next one may be in another session.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from psycopg.sql import SQL, Composable
 
 import sql
 from stream.errors import WarehouseError
 
-Connection = psycopg.Connection[dict[str, Any]]
+log = logging.getLogger(__name__)
 
 _OLDEST = 140000
+_LOCKS = 0x6B6C696E  # "klin": keeps our advisory locks apart from other programs'
+_SAID_EVERY = 5.0
+"""Seconds of a wait for such a lock."""
+_PATIENCE = 120
+"""How often that is said before it is given up: after ten minutes."""
 
 
 class Place(NamedTuple):
@@ -82,9 +92,66 @@ def check_version(version: int) -> None:
         )
 
 
+class Session:
+    """One connection, which runs the files of sql/postgres/; made by `session`."""
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]], where: Place) -> None:
+        self.connection = connection
+        self.place = where
+
+    def execute(self, name: str, /, **values: Any) -> list[dict[str, Any]]:
+        """Run a file and give its rows, if it has any. Identifiers go into its brace fields, other values are bound."""
+        identifiers = {key: value for key, value in values.items() if isinstance(value, Composable)}
+        bound = {key: value for key, value in values.items() if key not in identifiers}
+        found = self.connection.execute(SQL(sql.load(f"postgres/{name}")).format(**identifiers), bound or None)
+        return found.fetchall() if found.description else []
+
+    def copy(self, name: str, data: bytes, /, **identifiers: Composable) -> None:
+        """Run a file that is a COPY FROM STDIN."""
+        statement = SQL(sql.load(f"postgres/{name}")).format(**identifiers)
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(data)
+
+    def query(self, name: str, /, **values: Any) -> list[dict[str, Any]]:
+        """As `execute`, in a transaction of its own."""
+        with self.transaction():
+            return self.execute(name, **values)
+
+    @contextmanager
+    def transaction(self, subject: int | None = None, what: str = "") -> Iterator[None]:
+        """All of it or nothing. With a `subject`, nobody else is in such a transaction; `what` it is called."""
+        with self.connection.transaction():
+            self.execute("begin_transaction")
+            if subject is not None:
+                self._take_lock(subject, what)
+            yield
+
+    def attempt(self) -> AbstractContextManager[object]:
+        """Within a transaction: what fails in it is undone and its locks are free again, and the rest goes on."""
+        return self.connection.transaction()
+
+    def _take_lock(self, subject: int, what: str) -> None:
+        """Waits while somebody else has it, and says for whom."""
+        milliseconds = round(_SAID_EVERY * 1000)
+        for times in range(1, _PATIENCE + 1):
+            try:
+                with self.attempt():
+                    self.execute("take_lock", family=_LOCKS, subject=subject, milliseconds=milliseconds)
+                return
+            except psycopg.errors.LockNotAvailable:
+                holders = self.execute("find_holder", family=_LOCKS, subject=subject)
+                who = ", ".join("process {pid} of {host} ({state} since {xact_start})".format(**one) for one in holders)
+                sentence = f"{what} in Postgres at {self.place.address} is in the hands of another session: {who}"
+                log.warning("%s; waiting since %.0f s", sentence, times * _SAID_EVERY)
+        raise WarehouseError(
+            f"{sentence}. If that does nothing any more, end it with SELECT pg_terminate_backend(<its number>), "
+            "then run this again."
+        )
+
+
 @contextmanager
-def session(dsn: str) -> Iterator[tuple[Connection, Place]]:
-    """A connection in UTC, each statement its own transaction unless said otherwise."""
+def session(dsn: str) -> Iterator[Session]:
+    """A connection; each statement is its own transaction unless said otherwise."""
     where = place(dsn)
     timeout = conninfo_to_dict(dsn).get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10
     try:
@@ -103,5 +170,4 @@ def session(dsn: str) -> Iterator[tuple[Connection, Place]]:
         ) from error
     with connection:
         check_version(connection.info.server_version)
-        connection.execute(sql.load("postgres/begin_session"))
-        yield connection, where
+        yield Session(connection, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -15,7 +15,6 @@ import pyarrow as pa
 import tenacity
 from psycopg.sql import SQL, Composable, Identifier
 
-import sql
 from stream.clock import HOUR
 from stream.errors import WarehouseError
 from stream.settings import WarehouseSettings
@@ -26,9 +25,10 @@ from tasks.warehouse import embedded, postgres, rows
 Published = Literal["unchanged", "attached", "swapped", "replaced"]
 """What a publish did: nothing; a new hour; a changed hour in place of the old; the same, row by row beside readers."""
 
-_LOCKS = 0x6B6C696E  # "klin": keeps our advisory locks apart from other programs'
 _SCHEMA_LOCK = 0  # an hour's lock is its number since 1970
-_SWAP_ATTEMPTS = 3
+_ATTEMPTS = 5
+"""How often another publisher of the hour may come between making the stage and filling it."""
+_SWAP_ATTEMPTS, _SWAP_WAIT = 3, (0.1, 0.3)  # seconds
 
 _Result = TypeVar("_Result")
 _Arguments = ParamSpec("_Arguments")
@@ -45,8 +45,8 @@ def connect(settings: WarehouseSettings) -> Iterator[Warehouse]:
     """A session with the warehouse. The embedded server is started, and initialised, when it was not."""
     is_embedded = settings.dsn == "embedded"
     dsn = embedded.keep(Path(settings.data_dir)) if is_embedded else settings.dsn
-    with postgres.session(dsn) as (connection, place):
-        warehouse = Warehouse(connection, place, settings.lock_timeout_seconds)
+    with postgres.session(dsn) as session:
+        warehouse = Warehouse(session, settings.lock_timeout_seconds)
         if is_embedded and not warehouse.is_initialised():
             warehouse.init()
         yield warehouse
@@ -70,25 +70,24 @@ def _spoken(
 class Warehouse:
     """One session's view of the warehouse; made by `connect`."""
 
-    def __init__(self, connection: postgres.Connection, place: postgres.Place, lock_timeout: float) -> None:
-        self.place = place
-        self._connection = connection
+    def __init__(self, session: postgres.Session, lock_timeout: float) -> None:
+        self.place = session.place
+        self._session = session
         self._lock_timeout = lock_timeout
 
     @_spoken
     def is_initialised(self) -> bool:
         """Whether `init` was run here."""
-        return bool(self._execute("check_schema").fetchall()[0]["initialised"])
+        return bool(self._session.query("check_schema")[0]["initialised"])
 
     @_spoken
     def init(self) -> str | None:
         """Make what is not there yet. A sentence when something optional could not be made, else None."""
-        with self._lock(_SCHEMA_LOCK):
-            with self._connection.transaction():
-                self._execute("create_schema")
+        with self._session.transaction(_SCHEMA_LOCK, "the warehouse's schema"):
+            self._session.execute("create_schema")
             try:
-                with self._connection.transaction():
-                    self._execute("create_reader")
+                with self._session.attempt():
+                    self._session.execute("create_reader")
             except psycopg.errors.InsufficientPrivilege as error:
                 return (
                     f"The role klines_reader for dashboards was not set up: {self.place.reason(error)}. "
@@ -102,17 +101,23 @@ class Warehouse:
         hour = hour.astimezone(UTC)
         _check_ledger(hour, ledger)
         candles = rows.fit(candles, schemas.SILVER, hour, {(entry.exchange, entry.symbol) for entry in ledger})
-        with self._lock(_number(hour)):
-            attached = self._is_attached(hour)
-            if attached and set(self.ledger(hour, hour + HOUR)) == set(ledger):
-                return "unchanged"
-            self._stage(hour, candles)
-            if attached:
-                return self._replace(hour, ledger)
-            with self._connection.transaction():
-                self._execute("attach_stage", **_names(hour), start=hour, end=hour + HOUR)
-                self._write_ledger(hour, ledger)
-            return "attached"
+        for _ in range(_ATTEMPTS):
+            with self._hour(hour):
+                if self._is_published(hour, ledger, self._find(hour)):
+                    return "unchanged"
+                self._session.execute("create_stage", stage=_names(hour)["stage"], start=hour, end=hour + HOUR)
+            with self._hour(hour):
+                found = self._find(hour)
+                if self._is_published(hour, ledger, found):  # another publisher was quicker
+                    self._session.execute("drop_stage", stage=_names(hour)["stage"])
+                    return "unchanged"
+                if found["staged"]:  # else another publisher has used it up for something else
+                    self._load(hour, candles)
+                    return self._replace(hour, ledger) if found["attached"] else self._attach(hour, ledger)
+        raise WarehouseError(
+            f"Others publish the hour {hour:%Y-%m-%dT%H} to Postgres at {self.place.address} again and again. "
+            "Leave it to one of them, or run it again."
+        )
 
     @_spoken
     def publish_bars(self, hour: datetime, roll_up: Callable[[pa.Table], Mapping[str, pa.Table]], rule: str) -> None:
@@ -122,62 +127,68 @@ class Warehouse:
         for how it does that.
         """
         hour = hour.astimezone(UTC)
-        with self._lock(_number(hour)), self._connection.transaction():
+        with self._hour(hour):
             candles = self._candles(hour)
             pairs = rows.pairs_of(candles)
             for length, table in roll_up(candles).items():
                 name = Identifier("gold", f"ohlcv_{length}")
-                self._execute("delete_bars", bars=name, start=hour, end=hour + HOUR)
+                self._session.execute("delete_bars", bars=name, start=hour, end=hour + HOUR)
                 self._copy("copy_bars", rows.fit(table, rows.BARS, hour, pairs), bars=name)
-            self._execute("mark_bars", hour=hour, rule=rule)
+            self._session.execute("mark_bars", hour=hour, rule=rule)
 
     @_spoken
     def stale_bars(self, rule: str, hours: int) -> list[datetime]:
         """The latest hours, at most so many, whose larger candles were made by another rule than this one."""
-        return [row["hour"] for row in self._execute("find_stale_bars", rule=rule, hours=hours).fetchall()]
+        return [row["hour"] for row in self._session.query("find_stale_bars", rule=rule, hours=hours)]
 
     @_spoken
     def ledger(self, since: datetime, until: datetime) -> list[Completeness]:
         """The published entries of the hours `since <= hour < until`, by hour, exchange and symbol."""
-        found = self._execute("read_ledger", since=since, until=until).fetchall()
-        return msgspec.convert(found, list[Completeness])
+        with self._session.transaction():
+            return self._ledger(since, until)
 
     @_spoken
     def latest(self, hours: int) -> list[Completeness]:
         """The ledger of the latest `hours` published hours, oldest first."""
-        return msgspec.convert(self._execute("read_latest", hours=hours).fetchall(), list[Completeness])
+        return msgspec.convert(self._session.query("read_latest", hours=hours), list[Completeness])
 
     @_spoken
     def count_candles(self, since: datetime, until: datetime) -> int:
         """How many candles there are with `since <= interval_start < until`."""
-        return int(self._execute("count_candles", since=since, until=until).fetchall()[0]["candles"])
+        return int(self._session.query("count_candles", since=since, until=until)[0]["candles"])
 
     @_spoken
     def hashes(self, hour: datetime) -> dict[tuple[str, str], tuple[str, str | None]]:
         """(exchange, symbol) → the published content_hash, and `rule:content_hash` of what the larger candles are."""
-        found = self._execute("read_hashes", hour=hour).fetchall()
+        found = self._session.query("read_hashes", hour=hour)
         return {(row["exchange"], row["symbol"]): (row["content_hash"], row["bars_hash"]) for row in found}
 
     def _candles(self, hour: datetime) -> pa.Table:
         columns = SQL(", ").join(map(Identifier, schemas.SILVER.names))
-        found = self._execute("read_candles", columns=columns, start=hour, end=hour + HOUR).fetchall()
+        found = self._session.execute("read_candles", columns=columns, start=hour, end=hour + HOUR)
         return pa.Table.from_pylist(found, schema=schemas.SILVER)
 
-    def _is_attached(self, hour: datetime) -> bool:
-        return bool(self._execute("find_partition", partition=f"silver.{_name(hour)}").fetchall()[0]["attached"])
+    def _ledger(self, since: datetime, until: datetime) -> list[Completeness]:
+        return msgspec.convert(self._session.execute("read_ledger", since=since, until=until), list[Completeness])
 
-    def _stage(self, hour: datetime, candles: pa.Table) -> None:
-        """Load the candles beside the partition, and make sure that all of them arrived."""
+    def _find(self, hour: datetime) -> dict[str, Any]:
+        name = f"silver.{_name(hour)}"
+        return self._session.execute("find_partition", partition=name, stage=f"{name}_stage")[0]
+
+    def _is_published(self, hour: datetime, ledger: Sequence[Completeness], found: Mapping[str, Any]) -> bool:
+        return found["attached"] and set(self._ledger(hour, hour + HOUR)) == set(ledger)
+
+    def _load(self, hour: datetime, candles: pa.Table) -> None:
+        """The candles into the stage; and make sure that all of them arrived."""
         stage = _names(hour)["stage"]
-        with self._connection.transaction():
-            self._execute("create_stage", stage=stage, start=hour, end=hour + HOUR)
-            self._copy("copy_stage", candles, stage=stage)
-            arrived, sent = self._execute("summarize_stage", stage=stage).fetchall()[0], rows.summary(candles)
-            if arrived != sent:
-                raise WarehouseError(
-                    f"Of the hour {hour:%Y-%m-%dT%H} {sent} was sent to Postgres at {self.place.address}, "
-                    f"but {arrived} arrived. The hour was not published; run it again."
-                )
+        self._session.execute("empty_stage", stage=stage)
+        self._copy("copy_stage", candles, stage=stage)
+        arrived, sent = self._session.execute("summarize_stage", stage=stage)[0], rows.summary(candles)
+        if arrived != sent:
+            raise WarehouseError(
+                f"Of the hour {hour:%Y-%m-%dT%H} {sent} was sent to Postgres at {self.place.address}, "
+                f"but {arrived} arrived. The hour was not published; run it again."
+            )
 
     def _replace(self, hour: datetime, ledger: Sequence[Completeness]) -> Published:
         """Put the stage in the old partition's place, or, if readers do not let go of that, its rows."""
@@ -187,46 +198,36 @@ class Warehouse:
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(busy),
             stop=tenacity.stop_after_attempt(_SWAP_ATTEMPTS),
-            wait=tenacity.wait_random(0.1, 0.3),
+            wait=tenacity.wait_random(*_SWAP_WAIT),
             reraise=True,
         )
         try:
             for attempt in attempts:
-                with attempt, self._connection.transaction():
-                    self._execute("detach_partition", partition=names["partition"], milliseconds=milliseconds)
-                    self._execute("attach_stage", **names, start=hour, end=hour + HOUR)
-                    self._write_ledger(hour, ledger)
+                with attempt, self._session.attempt():  # what it locked is free again when it fails
+                    self._session.execute("detach_partition", partition=names["partition"], milliseconds=milliseconds)
+                    self._attach(hour, ledger)
             return "swapped"
         except busy:
-            with self._connection.transaction():
-                self._execute("replace_rows", stage=names["stage"], partition=names["partition"])
-                self._write_ledger(hour, ledger)
+            self._session.execute("replace_rows", stage=names["stage"], partition=names["partition"])
+            self._write_ledger(hour, ledger)
             return "replaced"
+
+    def _attach(self, hour: datetime, ledger: Sequence[Completeness]) -> Published:
+        self._session.execute("attach_stage", **_names(hour), start=hour, end=hour + HOUR)
+        self._write_ledger(hour, ledger)
+        return "attached"
 
     def _write_ledger(self, hour: datetime, ledger: Sequence[Completeness]) -> None:
         text = msgspec.json.encode(ledger).decode()
-        self._execute("write_ledger", start=hour, end=hour + HOUR, ledger=text)
-
-    def _execute(self, name: str, /, **values: Any) -> psycopg.Cursor[dict[str, Any]]:
-        """Run a file of sql/postgres/. Identifiers go into its brace fields, other values are bound."""
-        identifiers = {key: value for key, value in values.items() if isinstance(value, Composable)}
-        bound = {key: value for key, value in values.items() if key not in identifiers}
-        return self._connection.execute(SQL(sql.load(f"postgres/{name}")).format(**identifiers), bound or None)
+        self._session.execute("write_ledger", start=hour, end=hour + HOUR, ledger=text)
 
     def _copy(self, name: str, table: pa.Table, /, **identifiers: Composable) -> None:
         columns = SQL(", ").join(map(Identifier, table.column_names))
-        statement = SQL(sql.load(f"postgres/{name}")).format(columns=columns, **identifiers)
-        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(rows.csv(table))
+        self._session.copy(name, rows.csv(table), columns=columns, **identifiers)
 
-    @contextmanager
-    def _lock(self, subject: int) -> Iterator[None]:
-        self._execute("take_lock", family=_LOCKS, subject=subject)
-        try:
-            yield
-        finally:
-            if not self._connection.broken:  # a broken session has given it back
-                self._execute("release_lock", family=_LOCKS, subject=subject)
+    def _hour(self, hour: datetime) -> AbstractContextManager[None]:
+        """A transaction during which nobody else publishes that hour."""
+        return self._session.transaction(_number(hour), f"the hour {hour:%Y-%m-%dT%H}")
 
 
 def _check_ledger(hour: datetime, ledger: Sequence[Completeness]) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.boundaries import calls, requests, s3_proxy
+from stream.settings import WarehouseSettings
+from tasks import warehouse
+from tasks.warehouse import embedded
+from tests.boundaries import calls, requests, s3_proxy, server, statements
 from tests.boundaries.hour import Hour, recorded
+from tests.boundaries.pooler import pooler
 from tests.boundaries.upload import Upload
 from tests.sim.judge import Violation
 
@@ -49,17 +56,58 @@ def _calls(how: calls.How) -> Iterator[Tried]:
 
 
 def _requests(kind: str) -> Iterator[Tried]:
-    with s3_proxy.store() as server, pytest.MonkeyPatch.context() as patch:
+    with s3_proxy.store() as store, pytest.MonkeyPatch.context() as patch:
         requests.hasty(patch)
-        proxy = server.proxy("faults")
+        proxy = store.proxy("faults")
         for job in JOBS[:2]:
-            for nth in range(requests.count(job(), server, proxy)):
-                wrong = requests.interrupted(job(), server, proxy, nth, kind)
+            for nth in range(requests.count(job(), store, proxy)):
+                wrong = requests.interrupted(job(), store, proxy, nth, kind)
                 if wrong is not None:
                     yield job().lines, wrong
+
+
+_CHANGES = statements.JOBS[1:4:2]
+"""A changed hour and its larger candles."""
+
+
+def _statements(how: str) -> Iterator[Tried]:
+    with _warehouse() as dsn:
+        yield from _published(statements.Place(dsn), statements.JOBS, how)
+
+
+def _pooled(how: str) -> Iterator[Tried]:
+    with _warehouse() as dsn, pooler(dsn) as way:
+        yield from _published(statements.Place(dsn, way), _CHANGES, how)
+
+
+def _ill(how: str) -> Iterator[Tried]:
+    with tempfile.TemporaryDirectory(prefix="klines-faults-") as folder:
+        yield from _published(server.Server(Path(folder)), _CHANGES, how)
+
+
+def _published(place: statements.Place, jobs: Sequence[statements.Job], how: str) -> Iterator[Tried]:
+    for job in jobs:
+        for nth in range(place.count(job)):
+            yield statements.LINES, place.interrupted(job, nth, how)
+    place.close()
+
+
+@contextmanager
+def _warehouse() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="klines-faults-") as folder, embedded.server(Path(folder)) as dsn:
+        with warehouse.connect(WarehouseSettings(dsn=dsn)) as fresh:
+            fresh.init()
+        yield dsn
 
 
 EVERY = (
     *(Every("store, each call", fault, partial(_calls, how)) for how, fault in calls.HOWS.items()),
     *(Every("S3, each request", fault, partial(_requests, kind)) for kind, fault in requests.KINDS.items()),
+    *(Every("Postgres, each statement", fault, partial(_statements, how)) for how, fault in statements.HOWS.items()),
+    *(
+        Every("Postgres, behind a pooler", fault, partial(_pooled, how))
+        for how, fault in statements.HOWS.items()
+        if "cut" not in how  # a client does not know which session it has
+    ),
+    *(Every("Postgres, each statement", fault, partial(_ill, how)) for how, fault in server.HOWS.items()),
 )

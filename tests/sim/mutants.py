@@ -375,22 +375,21 @@ MUTANTS = (
     Mutant(
         "tasks.warehouse.publish",
         "an hour that changed is replaced",
-        "if attached and set(self.ledger(hour, hour + HOUR)) == set(ledger):",
-        "if attached:",
+        'return found["attached"] and set(self._ledger(hour, hour + HOUR)) == set(ledger)',
+        'return bool(found["attached"])',
         "published again and again",
     ),
     Mutant(
         "tasks.warehouse.publish",
         "candles and ledger are replaced together",
-        '                    self._execute("attach_stage", **names, start=hour, end=hour + HOUR)\n',
-        '                    self._execute("attach_stage", **names, start=hour, end=hour + HOUR)\n'
-        '                    return "swapped"\n',
+        "                    self._attach(hour, ledger)\n",
+        '                    self._session.execute("attach_stage", **names, start=hour, end=hour + HOUR)\n',
         "published again and again",
     ),
     Mutant(
         "tasks.warehouse.publish",
         "bars that are no more are removed",
-        '                self._execute("delete_bars", bars=name, start=hour, end=hour + HOUR)\n',
+        '                self._session.execute("delete_bars", bars=name, start=hour, end=hour + HOUR)\n',
         "",
         "published again and again",
     ),

@@ -1,0 +1,2 @@
+-- Nobody needs it any more. Identifiers: stage.
+DROP TABLE IF EXISTS {stage};
