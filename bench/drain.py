@@ -5,15 +5,12 @@ python -m bench.drain [--hours 24] [--pairs 30]
 
 from __future__ import annotations
 
-import configparser
 import http.client
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import market
-from bench.process import CHECKOUT, MEGABYTE, environment, free_port, memory, pinned, processor_seconds
+from bench.process import MEGABYTE, await_server, configure, environment, free_port, memory, pinned, processor_seconds
 from stream.clock import HOUR
 from stream.recorder import next_seal
 from stream.wire import EPOCH
@@ -110,20 +107,9 @@ def _store(core: int, module: str, folder: Path) -> Iterator[int]:
     port, log = free_port(), folder / "store.log"
     arguments = (str(port),) if module == "bench.sink" else ("-H", "127.0.0.1", "-p", str(port))
     with pinned(core, module, *arguments, env=environment(), output=log):
-        _await(port, log)
+        await_server(port, log)
         boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}").create_bucket(Bucket=_BUCKET)
         yield port
-
-
-def _await(port: int, log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"The server did not start: {log.read_text()}")
 
 
 def _drain(folder: Path, cores: tuple[int, int], store: int, pairs: int, segments: list[Path]) -> Drained:
@@ -132,10 +118,13 @@ def _drain(folder: Path, cores: tuple[int, int], store: int, pairs: int, segment
     spool.mkdir()
     for segment in segments:
         (spool / segment.name).hardlink_to(segment)
-    config, log, blast_log = _write_config(folder, spool, exchange, store, pairs), folder / "log", folder / "blast.log"
+    lake = {"root": f"s3://{_BUCKET}", "s3_endpoint": f"http://127.0.0.1:{store}"}
+    stream = {"spool_dir": str(spool), "flush_seconds": str(_FLUSH)}
+    config = configure(folder, market.symbols(pairs), exchange, lake, **stream)
+    log, blast_log = folder / "log", folder / "blast.log"
     blast = ("bench.blast", str(exchange), str(pairs), str(pairs))
     with pinned(cores[0], *blast, env=environment(), output=blast_log):
-        _await(exchange, blast_log)
+        await_server(exchange, blast_log)
         with pinned(cores[1], "stream", env=environment(LUIGI_CONFIG_PATH=str(config)), output=log) as pid:
             begun, own = time.perf_counter(), 0
             while waiting := sum((spool / segment.name).exists() for segment in segments[-3:]):
@@ -147,21 +136,6 @@ def _drain(folder: Path, cores: tuple[int, int], store: int, pairs: int, segment
             busy = processor_seconds(pid) / seconds
             live = sum(path.read_bytes().count(b"\n") for path in spool.glob("*.open")) / seconds
     return Drained(seconds, busy, own, live)
-
-
-def _write_config(folder: Path, spool: Path, exchange: int, store: int, pairs: int) -> Path:
-    """The checked-in settings, with our own pairs, addresses and folders."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(CHECKOUT / "luigi.cfg")
-    config["lake"] = {"root": f"s3://{_BUCKET}", "s3_endpoint": f"http://127.0.0.1:{store}"}
-    config["pairs"] = {"binance": json.dumps(market.symbols(pairs))}
-    here = f"127.0.0.1:{exchange}"
-    config["exchange_binance"] = {"ws_url": f"ws://{here}", "rest_url": f"http://{here}"}
-    config["stream"].update(spool_dir=str(spool), recorder_id="bench", flush_seconds=str(_FLUSH))
-    path = folder / "luigi.cfg"
-    with path.open("w") as file:
-        config.write(file)
-    return path
 
 
 def _check(port: int, segments: list[Path], lines: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MEGABYTE = 1_000_000
+_PATIENCE = 60.0
 
 
 class Measured(NamedTuple):
@@ -74,6 +78,32 @@ def pinned(core: int, module: str, *arguments: str, env: Mapping[str, str], outp
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def await_server(port: int, log: Path) -> None:
+    """Until something answers over HTTP there, or the bench ends with what the server said."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit(f"The server did not start: {log.read_text()}")
+
+
+def configure(folder: Path, pairs: list[str], exchange: int, lake: Mapping[str, str], **stream: str) -> Path:
+    """The checked-in luigi.cfg, with these pairs of Binance, which is at a port here, and this [lake] and [stream]."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(CHECKOUT / "luigi.cfg")
+    config["lake"] = lake
+    config["pairs"] = {"binance": json.dumps(pairs)}
+    config["exchange_binance"] = {"ws_url": f"ws://127.0.0.1:{exchange}", "rest_url": f"http://127.0.0.1:{exchange}"}
+    config["stream"].update(recorder_id="bench", **stream)
+    path = folder / "luigi.cfg"
+    with path.open("w") as file:
+        config.write(file)
+    return path
 
 
 def memory(pid: int, field: str) -> int:

@@ -5,13 +5,10 @@ python -m bench.recorder [--seconds 20] [--pairs 100]
 
 from __future__ import annotations
 
-import configparser
-import json
 import os
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -21,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import market
-from bench.process import CHECKOUT, MEGABYTE, environment, free_port, memory, pinned, processor_seconds
+from bench.process import MEGABYTE, await_server, configure, environment, free_port, memory, pinned, processor_seconds
 
 TARGET = 20_000
 _PATIENCE = 30.0
@@ -61,21 +58,10 @@ def main(
         folder, port = Path(name), free_port()
         server = (str(port), str(pairs))
         with pinned(cores[0], "bench.blast", *server, env=environment(), output=folder / "blast.log"):
-            _await_server(port, folder / "blast.log")
+            await_server(port, folder / "blast.log")
             rates = {kind: _client(folder, cores[-1], kind, port, pairs, seconds / 4) for kind in ("bare", "naive")}
             recorded = _record(folder, cores[-1], port, pairs, seconds)
     _print(recorded, rates)
-
-
-def _await_server(port: int, log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"The server did not start: {log.read_text()}")
 
 
 def _client(folder: Path, core: int, kind: str, port: int, pairs: int, seconds: float) -> float:
@@ -95,7 +81,8 @@ def _client(folder: Path, core: int, kind: str, port: int, pairs: int, seconds: 
 
 def _record(folder: Path, core: int, port: int, pairs: int, seconds: float) -> Recorded:
     """`python -m stream`, as it stands, for so long; its lines are counted where they ended up."""
-    config, spool, log = _write_config(folder, port, pairs), folder / "spool", folder / "stream.log"
+    spool, log = folder / "spool", folder / "stream.log"
+    config = configure(folder, market.symbols(pairs), port, {"root": str(folder / "lake")}, spool_dir=str(spool))
     with pinned(core, "stream", env=environment(LUIGI_CONFIG_PATH=str(config)), output=log) as pid:
         deadline = time.monotonic() + _PATIENCE
         while not any(path.stat().st_size for path in spool.glob("*.open")):
@@ -123,20 +110,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:  # it was uploaded and removed meanwhile
         return 0
-
-
-def _write_config(folder: Path, port: int, pairs: int) -> Path:
-    """The checked-in settings, with our own pairs, addresses and folders."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(CHECKOUT / "luigi.cfg")
-    config["lake"] = {"root": str(folder / "lake")}
-    config["pairs"] = {"binance": json.dumps(market.symbols(pairs))}
-    config["exchange_binance"] = {"ws_url": f"ws://127.0.0.1:{port}", "rest_url": f"http://127.0.0.1:{port}"}
-    config["stream"].update(spool_dir=str(folder / "spool"), recorder_id="bench")
-    path = folder / "luigi.cfg"
-    with path.open("w") as file:
-        config.write(file)
-    return path
 
 
 def _count(folder: Path) -> int:
