@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _SETTLE = timedelta(seconds=15)
 """Segments end this long after a round time, when the minute's `alive` lines are in."""
 _EARLY = timedelta(seconds=1)
+"""More than a sleep is ever too short by."""
 _LARGEST = 256 << 20
 """A segment of this many bytes ends at once: uploads read one segment at a time."""
 _FAREWELL = 20.0

@@ -12,7 +12,7 @@ import pytest
 from stream.settings import WarehouseSettings
 from tasks import warehouse
 from tests.boundaries.pooler import pooler
-from tests.boundaries.statements import HOWS, JOBS, Job, Place
+from tests.boundaries.statements import CHANGED, HOWS, JOBS, Job, Place
 from tests.versions import HOUR, NEXT, bars, candles, ledger
 
 
@@ -52,6 +52,6 @@ def test_a_publisher_behind_a_pooler_may_die(warehouse_settings: WarehouseSettin
     """Its session is not ours any more: what it had in mind is undone, and nobody waits for it."""
     with pooler(warehouse_settings.dsn) as dsn:
         place = Place(warehouse_settings.dsn, dsn)
-        found = {nth: place.interrupted(JOBS[1], nth, "dead after") for nth in range(0, place.count(JOBS[1]), 5)}
+        found = {nth: place.interrupted(CHANGED, nth, "dead after") for nth in range(0, place.count(CHANGED), 5)}
         assert not any(found.values()), found
         place.close()

@@ -33,9 +33,9 @@ _ANSWER_SECONDS = 60.0
 """Wall seconds of silence after which a request counts as lost."""
 _ATTEMPTS = 5
 """So often at most the same is asked."""
-_OVER = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
-_CHANGED = ("InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch")
-_RENEWABLE = (*_OVER, *_CHANGED)
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
+_UNKNOWN = ("InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch")
+_RENEWABLE = (*_EXPIRED, *_UNKNOWN)
 """What a store answers when other credentials than ours are valid now."""
 
 
@@ -240,7 +240,7 @@ class S3Lake:
         remedy = {
             "NoSuchBucket": f"Create the bucket {self._bucket!r} or correct [lake] root.",
             "AccessDenied": "The credentials may not do this; check the policy of the user or role.",
-            **dict.fromkeys(_OVER, "Renew the credentials; those of a file or a role are then found by themselves."),
+            **dict.fromkeys(_EXPIRED, "Renew the credentials; those of a file or a role are then found by themselves."),
             "InvalidAccessKeyId": "The access key is unknown there; check the credentials in the environment.",
             "SignatureDoesNotMatch": "The secret key does not fit; check the credentials in the environment.",
         }.get(code, "It may pass; otherwise check [lake] root, s3_region and the bucket's policy.")

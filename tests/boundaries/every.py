@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-from stream.settings import WarehouseSettings
-from tasks import warehouse
 from tasks.warehouse import embedded
 from tests.boundaries import calls, requests, s3_proxy, server, statements
 from tests.boundaries.hour import Hour, recorded
 from tests.boundaries.pooler import pooler
 from tests.boundaries.upload import Upload
 from tests.sim.judge import Violation
+from tests.sim.published import database
 
 JOBS: tuple[Callable[[], calls.Job], ...] = (
     Upload,
@@ -59,15 +58,15 @@ def _requests(kind: str) -> Iterator[Tried]:
     with s3_proxy.store() as store, pytest.MonkeyPatch.context() as patch:
         requests.hasty(patch)
         proxy = store.proxy("faults")
-        for job in JOBS[:2]:
+        for job in JOBS[:2]:  # the requests of the other hour are the same
             for nth in range(requests.count(job(), store, proxy)):
                 wrong = requests.interrupted(job(), store, proxy, nth, kind)
                 if wrong is not None:
                     yield job().lines, wrong
 
 
-_CHANGES = statements.JOBS[1:4:2]
-"""A changed hour and its larger candles."""
+_CHANGES = (statements.CHANGED, statements.LARGER)
+"""Where each case takes long: what publishing a change consists of."""
 
 
 def _statements(how: str) -> Iterator[Tried]:
@@ -94,9 +93,8 @@ def _published(place: statements.Place, jobs: Sequence[statements.Job], how: str
 
 @contextmanager
 def _warehouse() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="klines-faults-") as folder, embedded.server(Path(folder)) as dsn:
-        with warehouse.connect(WarehouseSettings(dsn=dsn)) as fresh:
-            fresh.init()
+    folder = tempfile.TemporaryDirectory(prefix="klines-faults-")
+    with folder as name, embedded.server(Path(name)) as own, database(own) as dsn:
         yield dsn
 
 

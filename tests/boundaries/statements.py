@@ -128,13 +128,15 @@ def _new_and_bars(house: warehouse.Warehouse, hour: datetime) -> None:
     _roll_up(house, hour)
 
 
-_CHANGED = ((_OLD, _OLD), (_NEW, _OLD))
+_CHANGES = ((_OLD, _OLD), (_NEW, _OLD))
+CHANGED = Job("a changed hour", _old, _new, _CHANGES)
+LARGER = Job("the larger candles", _old_and_new, _roll_up, ((_NEW, _OLD), (_NEW, _NEW)))
 JOBS = (
     Job("a new hour", _nothing, _new, ((_NONE, _NONE), (_NEW, _NONE))),
-    Job("a changed hour", _old, _new, _CHANGED),
-    Job("a changed hour that somebody reads", _old, _new, _CHANGED, held=True),
-    Job("the larger candles", _old_and_new, _roll_up, ((_NEW, _OLD), (_NEW, _NEW))),
-    Job("late evidence, with its larger candles", _old, _new_and_bars, (*_CHANGED, (_NEW, _NEW))),
+    CHANGED,
+    Job("a changed hour that somebody reads", _old, _new, _CHANGES, held=True),
+    LARGER,
+    Job("late evidence, with its larger candles", _old, _new_and_bars, (*_CHANGES, (_NEW, _NEW))),
 )
 
 
