@@ -1,8 +1,20 @@
-"""The hourly pipeline: `luigi --module tasks <Task>` finds its tasks here; tasks/graph.py has them."""
+"""The hourly pipeline: `luigi --module tasks <Task>` finds its tasks here; tasks/graph.py has them.
 
-from tasks import sentences
-from tasks.graph import BronzeRest, BronzeStream, GoldHour, Hourly, SilverHour, SilverPair
+They are loaded for Luigi, or for who names one. `klines status` answers before they would be.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or "luigi" in sys.modules:
+    from tasks.graph import BronzeRest, BronzeStream, GoldHour, Hourly, SilverHour, SilverPair
 
 __all__ = ["BronzeRest", "BronzeStream", "GoldHour", "Hourly", "SilverHour", "SilverPair"]
 
-sentences.install()
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tasks import graph
+
+    return getattr(graph, name)

@@ -17,11 +17,13 @@ import luigi
 
 from stream.errors import KlinesError, LakeError, SettingsError, WarehouseError
 from stream.lake import layout
-from tasks import hours
+from tasks import hours, sentences
 from tasks.hour import publish_hour, rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
 
 _THIS_RUN = uuid.uuid4().hex[:10]
+
+sentences.install()
 
 
 class LakeTarget(luigi.Target):

@@ -1,4 +1,8 @@
-"""The `klines` command. Each command is a thin shell over one function elsewhere."""
+"""The `klines` command. Each command is a thin shell over one function elsewhere.
+
+What one command needs is imported when it runs: Luigi, DuckDB and Polars take longer to load than `klines status` takes
+to answer.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-import duckdb
-import luigi.configuration
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,10 +26,6 @@ from stream import settings
 from stream.clock import hour_of
 from stream.errors import KlinesError, SettingsError
 from tasks import hours as hour_rules
-from tasks import warehouse
-from tasks.commands import demo as rehearsal
-from tasks.commands import status_page
-from tasks.tables import views
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,6 +71,8 @@ def demo(
     speed: Annotated[float, typer.Option(min=1, help="Simulated seconds per second.")] = 180,
 ) -> None:
     """Rehearse the whole pipeline on this machine: emulated exchanges, recorder, Luigi, Postgres. In var/demo."""
+    from tasks.commands import demo as rehearsal
+
     rehearsal.run(Path("var/demo"), hours=hours, speed=speed, keep=keep, console=console)
 
 
@@ -138,6 +138,8 @@ def hourly(once: Annotated[bool, typer.Option(help="Run once and exit with Luigi
 
 def luigi_command(*arguments: str) -> list[str]:
     """The command line of a Luigi run; with the local scheduler when no luigid answers at [core]."""
+    import luigi.configuration
+
     command = [sys.executable, "-m", "luigi", "--module", "tasks", *arguments]
     core = luigi.configuration.get_config()  # type: ignore[no-untyped-call]
     address = core.get("core", "scheduler_host", "localhost"), core.getint("core", "scheduler_port", 8082)
@@ -154,6 +156,8 @@ def status(
     hours: Annotated[int, typer.Option(min=1, help="How many of the latest published hours.")] = 24,
 ) -> None:
     """What is published: expected, stream, rest, empty and missing minutes per pair and hour."""
+    from tasks.commands import status_page
+
     found = settings.load()
     page = status_page.read(found, hours)
     if as_json:
@@ -169,6 +173,10 @@ def ask(
     ] = None,
 ) -> None:
     """Ask the lake questions in DuckDB's SQL: bronze.*, silver.* and gold.* are there as views."""
+    import duckdb
+
+    from tasks.tables import views
+
     with views.open_lake(settings.load().lake) as connection:
         if command is not None:
             try:
@@ -182,6 +190,8 @@ def ask(
 @warehouse_app.command()
 def init() -> None:
     """Create schemas, tables and the read-only role in Postgres; run it as often as you like."""
+    from tasks import warehouse
+
     found = settings.load()
     with warehouse.connect(found.warehouse) as postgres:
         notice = postgres.init()
