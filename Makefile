@@ -1,8 +1,8 @@
 # The two commands a new user needs: `make demo` and `make test`. Each sets up all it uses from pinned versions.
 PYTHON ?= python3
 VENV := .venv
-# Two at once, file by file (tests/conftest.py). For one test alone, call pytest as it is.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three at once, for two cores, since tests also wait; file by file (tests/conftest.py). For one alone, call pytest as it is.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready

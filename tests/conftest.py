@@ -60,7 +60,7 @@ class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist's schedulers h
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
-    """How `pytest -n 2` shares out the work."""
+    """How `pytest -n` shares out the work."""
     return _ByFile(config, log)
 
 

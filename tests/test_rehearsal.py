@@ -121,7 +121,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory, database: str, s3_endpoi
         return settings.parse(text, config)
 
     found = write(speed=30)  # an exchange that asks us to wait does not hold up the tests
-    record(found, HOUR - timedelta(minutes=25), HOUR + timedelta(hours=1, seconds=150), FAULTS)
+    record(found, HOUR - timedelta(minutes=4), HOUR + timedelta(hours=1, seconds=150), FAULTS)
     pairs = [(exchange, symbol) for exchange, symbols in found.pairs.items() for symbol in symbols]
     rehearsal = Rehearsal({**os.environ, "LUIGI_CONFIG_PATH": str(config)}, open_lake(found.lake), database, pairs)
     with emulator(rehearsal, folder, port):
