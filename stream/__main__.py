@@ -7,22 +7,15 @@ import logging
 import os
 import signal
 import sys
-import time
 
-from stream import settings
+from stream import logs, settings
 from stream.errors import KlinesError
 from stream.recorder import Recorder
 
 
 def main() -> int:
     """The process's exit status: 0 after an orderly stop, 1 with a sentence on stderr."""
-    form = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    form.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(form)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("httpx", "websockets", "botocore"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    logs.install()
     try:
         uploaded = asyncio.run(_record(settings.load()))
     except KlinesError as error:

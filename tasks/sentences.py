@@ -1,4 +1,4 @@
-"""What a person, or cron, learns when a task fails: a sentence, not a traceback, and an exit code that says so."""
+"""What a person, or cron, learns of Luigi: lines with a time, sentences, not tracebacks, and exit codes that say so."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import logging
 import re
 
 import luigi.configuration
+import luigi.interface
+from luigi.setup_logging import InterfaceLogging
 
+from stream import logs
 from stream.errors import KlinesError
 
 _OURS = re.compile(r"^(?:stream\.errors\.|stream\.rest\.)\w+: (.*)\Z", re.MULTILINE | re.DOTALL)
@@ -50,6 +53,17 @@ def install() -> None:
     for (section, name), value in DEFAULTS.items():
         if not config.has_option(section, name):
             config.set(section, name, value)
+    InterfaceLogging._default = _log  # type: ignore[method-assign]  # noqa: SLF001  # where luigi.cfg names none
     logger = logging.getLogger("luigi-interface")
     if not any(isinstance(one, SentenceFilter) for one in logger.filters):
         logger.addFilter(SentenceFilter())
+
+
+def _log(options: luigi.interface.core) -> bool:
+    """Luigi's lines, and ours, as those of every other program, from `[core] log_level` on."""
+    handler = logs.handler()
+    for name in ("luigi-interface", "stream", "tasks"):
+        logger = logging.getLogger(name)
+        logger.setLevel(getattr(logging, options.log_level, logging.DEBUG))
+        logger.addHandler(handler)
+    return True

@@ -45,7 +45,7 @@ ROOMS = {
 }
 """Room → the rooms whose words it may use. docs/design.md begins with this map."""
 ON_THE_FLOOR = {
-    "stream": dict.fromkeys(("__init__", "backoff", "bronze", "clock", "errors", "pages", "wire"), "ground")
+    "stream": dict.fromkeys(("__init__", "backoff", "bronze", "clock", "errors", "logs", "pages", "wire"), "ground")
     | {"settings": "settings", "rest": "rest"}
     | dict.fromkeys(
         ("__main__", "any_rest", "background", "disk", "recorder", "roster", "spool", "uploader"), "recorder"

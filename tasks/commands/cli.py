@@ -9,11 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import socket
-import subprocess
 import sys
-import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
-from stream import settings
-from stream.clock import hour_of
+from stream import logs, settings
 from stream.errors import KlinesError, SettingsError
 from tasks import hours as hour_rules
 
@@ -122,32 +117,14 @@ def simulate(
 
 
 @app.command()
-def hourly(once: Annotated[bool, typer.Option(help="Run once and exit with Luigi's exit code.")] = False) -> None:
-    """Run `luigi --module tasks Hourly` at every hour plus grace; over luigid when it answers."""
-    while True:
-        code = subprocess.run(luigi_command("Hourly"), check=False).returncode  # noqa: S603  # our own interpreter
-        if once:
-            sys.exit(code)
-        found = settings.load()
-        now = found.clock.now()
-        # The hour that runs now is the next to become ready.
-        wait = hour_rules.ready_at(hour_of(now - timedelta(seconds=found.hours.grace_seconds)), found) - now
-        console.print(f"Hourly ended with exit code {code}; the next run is at {now + wait:%Y-%m-%d %H:%M:%S} UTC")
-        time.sleep(max(1.0, found.clock.wall_seconds(wait.total_seconds())))
+def hourly(
+    once: Annotated[bool, typer.Option(help="Run once and exit with Luigi's exit code; 0 where others do it.")] = False,
+) -> None:
+    """Run `luigi --module tasks Hourly` when an hour is ready, soon again when it failed; over luigid if it answers."""
+    from tasks.commands import hourly as ticker
 
-
-def luigi_command(*arguments: str) -> list[str]:
-    """The command line of a Luigi run; with the local scheduler when no luigid answers at [core]."""
-    import luigi.configuration
-
-    command = [sys.executable, "-m", "luigi", "--module", "tasks", *arguments]
-    core = luigi.configuration.get_config()  # type: ignore[no-untyped-call]
-    address = core.get("core", "scheduler_host", "localhost"), core.getint("core", "scheduler_port", 8082)
-    try:
-        socket.create_connection(address, timeout=2).close()
-    except OSError:
-        return [*command, "--local-scheduler"]
-    return command
+    logs.install()
+    sys.exit(ticker.run(once=once))
 
 
 @app.command()

@@ -105,16 +105,18 @@ WORLDS = {
         seed=22,
         exchanges=("coinbase", "kraken"),
         pairs=2,
+        minutes=40,
         faults={"disconnects": 0.1, "silent": 0.5, "reordering": 0.3, "stalls": 0.1},
     ),
     "two recorders": World(
         seed=23,
         exchanges=("coinbase", "kraken"),
         recorders=2,
+        minutes=45,
         faults={"lost_finals": 0.2},
         incidents=(
-            *(Killed(at=at(minute, 31), away=400, who=0) for minute in (5, 25, 45)),
-            *(Killed(at=at(minute, 31), away=400, who=1) for minute in (10, 30, 50)),
+            *(Killed(at=at(minute, 31), away=400, who=0) for minute in (5, 25)),
+            *(Killed(at=at(minute, 31), away=400, who=1) for minute in (10, 30)),
         ),
     ),
     "two workers at once": World(
