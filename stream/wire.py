@@ -152,6 +152,10 @@ class RestRules(msgspec.Struct, frozen=True, kw_only=True):
     """What REST requests to this exchange must respect."""
 
     requests_per_second: float
+    reach: timedelta | None = None
+    """How old a minute may be to be had as a candle; None where that does not matter."""
+    older: Literal["gone", "trades"] = "gone"
+    """What becomes of older ones: they are lost, or can be built from trades, which takes many requests."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,8 +90,8 @@ class HourTask(KlinesTask):
 
     @property
     def priority(self) -> int:  # type: ignore[override]  # Luigi documents the property form
-        """Later hours first: the live hour does not wait for a backfill."""
-        return int(self.utc.timestamp() // 3600)
+        """The live hour does not wait for a backfill."""
+        return hours.urgency(self.utc, Context.load().settings)
 
 
 class ExchangeHourTask(HourTask):
@@ -247,7 +247,7 @@ class GoldHour(HourTask):
 
 
 class Hourly(KlinesTask):
-    """What a timer runs: the last finished hour, and every earlier one that is incomplete or has new evidence."""
+    """What a timer runs: the last finished hour, and earlier ones that lack something, or were never published."""
 
     lookback_hours = luigi.OptionalIntParameter(
         default=None, description="how far to look back; [hours] lookback_hours when not given"
@@ -260,12 +260,16 @@ class Hourly(KlinesTask):
         return self._done
 
     def run(self) -> Iterator[list[GoldHour]]:
-        """Asks REST again for what is missing, then brings every hour of the window up to date."""
+        """Asks REST again for what is missing, then brings every hour of the window up to date.
+
+        So it does with earlier ones, of the last month, that were never published: the host was off, or they failed.
+        """
         context = Context.load()
         window = hours.window(context.settings, self.lookback_hours)
         if not self._asked_again:
             publish_hour.ask_again(context, window)
             self._asked_again = True
-        yield [GoldHour(hour=hour.replace(tzinfo=None)) for hour in window]
+        wanted = [*window, *publish_hour.unpublished(context, min(window) - hours.HORIZON, min(window))]
+        yield [GoldHour(hour=hour.replace(tzinfo=None)) for hour in wanted]
         publish_hour.mend_bars(context)
         self._done = True

@@ -1,4 +1,4 @@
-"""Which hours are over, and which are looked after."""
+"""Which hours are over, which are looked after, and in which order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from datetime import datetime, timedelta
 
 from stream.clock import HOUR, hour_of
 from stream.errors import HourNotReady
+from stream.exchanges import EXCHANGES
 from stream.settings import Settings
+
+HORIZON = timedelta(days=31)
+"""How far back `Hourly` looks for hours that were never published."""
+_LATEST, _EXPIRING = 3_000_000_000, 2_000_000_000
 
 
 def ready_at(hour: datetime, settings: Settings) -> datetime:
@@ -29,3 +34,15 @@ def window(settings: Settings, lookback_hours: int | None = None) -> list[dateti
     count = settings.hours.lookback_hours if lookback_hours is None else lookback_hours
     last = hour_of(settings.clock.now() - timedelta(seconds=settings.hours.grace_seconds)) - HOUR
     return [last - n * HOUR for n in range(max(1, count))]
+
+
+def urgency(hour: datetime, settings: Settings) -> int:
+    """Luigi's priority: the latest hour first, then what REST will soon not have any more, then the later ones."""
+    now = settings.clock.now()
+    if hour >= window(settings, 1)[0]:
+        return _LATEST
+    reaches = [EXCHANGES[name].REST.reach for name in settings.pairs if name in EXCHANGES]
+    gone = [hour + reach for reach in reaches if reach is not None and hour + HOUR + reach > now]
+    if gone:  # else all that can be lost of it is lost
+        return _EXPIRING - int(min(gone).timestamp() // 60)
+    return int(hour.timestamp() // 3600)

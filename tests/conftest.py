@@ -20,12 +20,13 @@ from psycopg.sql import SQL, Identifier
 from xdist.scheduler import LoadFileScheduling
 
 from stream.settings import WarehouseSettings
+from tasks import warehouse
+from tasks.warehouse import embedded
 
 with warnings.catch_warnings():
     # Luigi, at import, asks for a luigi.cfg that says whether its range tasks are loaded.
     warnings.filterwarnings("ignore", "\\s*Autoloading range tasks", DeprecationWarning)
-    from tasks import warehouse
-    from tasks.warehouse import embedded
+    import luigi  # noqa: F401
 
 # How long an example takes says nothing about the rule. New examples each time; the check script takes the same ones
 # (HYPOTHESIS_PROFILE=same), so that only a change can turn it red. What fails prints how to try it again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import luigi
 
 from stream.exchanges import EXCHANGES
 from tests.recording import PATIENCE
@@ -39,6 +42,19 @@ autoload_range = true
 [worker]
 check_complete_on_run = true
 """
+
+
+def build(*tasks: luigi.Task) -> bool:
+    """Runs tasks in this process, whose logging stays as it was."""
+    loggers = [logging.getLogger(name) for name in ("luigi-interface", "stream", "tasks")]
+    before = [(one.level, list(one.handlers)) for one in loggers]
+    try:
+        done: bool = luigi.build(tasks, local_scheduler=True, log_level="CRITICAL")
+    finally:
+        for one, (level, handlers) in zip(loggers, before, strict=True):
+            one.setLevel(level)
+            one.handlers[:] = handlers
+    return done
 
 
 def addresses(port: int) -> str:

@@ -8,15 +8,19 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from stream.clock import Clock
 from stream.emulator.market import Market
 from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from stream.wire import MINUTE
+from tasks import Hourly, warehouse
 from tasks.tables import parquet
-from tests.processes import CONFIG, addresses, free_port, pair_lines, process, wait_for
+from tests.processes import CONFIG, addresses, build, free_port, pair_lines, process, wait_for
 from tests.recording import PATIENCE
+from tests.versions import candles, ledger
 
 HOUR = datetime(2025, 12, 1, 1, tzinfo=UTC)
 SEED = 5
@@ -41,7 +45,7 @@ def environment(tmp_path: Path, warehouse_settings: WarehouseSettings) -> dict[s
     return {**os.environ, "LUIGI_CONFIG_PATH": str(config)}
 
 
-def luigi(environment: dict[str, str], task: str) -> str:
+def run(environment: dict[str, str], task: str) -> str:
     """Runs a task of the hour; returns what it said."""
     command = [sys.executable, "-m", "luigi", "--module", "tasks", task, "--hour", f"{HOUR:%Y-%m-%dT%H}"]
     done = subprocess.run(
@@ -65,7 +69,7 @@ def test_hours_from_before_the_recorder_are_whole(tmp_path: Path, environment: d
     simulate = [sys.executable, "-m", "tasks.commands.cli", "simulate", "--seed", str(SEED), "--silent", "0.2"]
     with process(environment, tmp_path / "emulator.log", *simulate):
         wait_for(port)
-        luigi(environment, "GoldHour")
+        run(environment, "GoldHour")
     lake = FolderLake(tmp_path / "lake")
     pairs = (("binance", "WALK-USDT"), ("kraken", "WALK-USD"), ("kraken", "DOGE-USD"), ("coinbase", "WALK-USD"))
     for exchange, symbol in pairs:
@@ -86,7 +90,7 @@ def test_hours_from_before_the_recorder_are_whole(tmp_path: Path, environment: d
 
 def test_an_exchange_that_is_away_does_not_block_the_hour(tmp_path: Path, environment: dict[str, str]) -> None:
     """The hour is published with the reason; when REST is back, `Hourly`'s asking again fills it."""
-    luigi(environment, "GoldHour")
+    run(environment, "GoldHour")
     assert verdicts(tmp_path, "binance", "WALK-USDT") == {"stream": 0, "rest": 0, "empty": 0, "missing": 60}
     config = tmp_path / "luigi.cfg"
     port = int(config.read_text().partition("127.0.0.1:")[2].partition("/")[0])
@@ -110,3 +114,33 @@ def test_an_exchange_that_is_away_does_not_block_the_hour(tmp_path: Path, enviro
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert verdicts(tmp_path, "binance", "WALK-USDT")["missing"] == 0
+
+
+def test_hours_that_nobody_looked_at_are_caught_up(
+    tmp_path: Path, warehouse_settings: WarehouseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host was off for longer than `Hourly` looks back: all hours since then, the latest first, then the oldest."""
+    config, latest = tmp_path / "luigi.cfg", HOUR + timedelta(hours=12)
+    text = CONFIG.format(
+        root="lake",
+        endpoint="",
+        pairs=pair_lines({"kraken": ["WALK-USD"]}),
+        addresses=addresses(free_port()),  # where nobody answers
+        dsn=warehouse_settings.dsn,
+        simulated_start=(latest + timedelta(hours=1, minutes=5)).isoformat(),
+        wall_start=datetime.now(UTC).isoformat(),
+        speed=1,
+    )
+    config.write_text(text)
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(config))
+    monkeypatch.setattr(Clock, "pause", lambda *_: None)
+    with warehouse.connect(warehouse_settings) as house:
+        house.publish(
+            HOUR + timedelta(hours=8), candles(HOUR + timedelta(hours=8)), ledger(hour=HOUR + timedelta(hours=8))
+        )
+    assert build(Hourly(lookback_hours=1))
+    with psycopg.connect(warehouse_settings.dsn) as connection:
+        published = connection.execute(
+            "SELECT hour FROM gold.completeness_hourly GROUP BY hour ORDER BY min(published_at)"
+        ).fetchall()
+    assert [(hour - HOUR) // timedelta(hours=1) for (hour,) in published] == [8, 12, 9, 10, 11]

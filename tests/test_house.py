@@ -38,7 +38,7 @@ ROOMS = {
     "tables": {"ground", "settings", "lake", "rules", "sql"},
     "warehouse": {"ground", "settings", "rules", "sql"},
     "hour": {"ground", "exchanges", "settings", "lake", "recorder", "rules", "tables", "warehouse"},
-    "graph": {"ground", "settings", "lake", "hour"},
+    "graph": {"ground", "exchanges", "settings", "lake", "hour"},
     "commands": {"ground", "exchanges", "settings", "emulator", "recorder", "rules", "tables", "warehouse", "graph"},
     # Statements, and nothing that runs by itself.
     "sql": set(),

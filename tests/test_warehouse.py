@@ -278,6 +278,16 @@ def test_bars_of_another_rule_are_found_the_latest_first(
     assert house.stale_bars("new", 2) == [hours[2], hours[1]]
 
 
+def test_hours_that_nobody_published_are_found(house: warehouse.Warehouse) -> None:
+    """Of a span, and after the first that was: what was never looked at has no past."""
+    hours = [HOUR + timedelta(hours=n) for n in range(8)]
+    assert house.unpublished(hours[0], hours[7]) == []
+    for n in (2, 5):
+        house.publish(hours[n], candles(hours[n]), ledger(hour=hours[n]))
+    assert house.unpublished(hours[0], hours[7]) == [hours[3], hours[4], hours[6]]
+    assert house.unpublished(hours[4], hours[6]) == [hours[4]]
+
+
 def test_a_reader_sees_whole_versions_only(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
     """While an hour is swapped many times, every read finds all candles of one version, and never an earlier one again.
 

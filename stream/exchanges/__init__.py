@@ -22,6 +22,12 @@ EXCHANGES: dict[str, Exchange] = {
 }
 
 
+def streams_trades(exchange: str) -> bool:
+    """Whether trades come over its websocket, not candles."""
+    rules = EXCHANGES[exchange].TRADES if exchange in EXCHANGES else None
+    return rules is not None and rules.streamed
+
+
 def consecutive_ids(exchange: str) -> bool:
     """Whether the exchange numbers a pair's trades one by one, so that a number left out is a trade that is missing."""
     rules = EXCHANGES[exchange].TRADES if exchange in EXCHANGES else None

@@ -49,11 +49,11 @@ STREAM = StreamRules(
     stale=1800,  # silence is normal here; a new snapshot tells whether it was real
     reconnect=5,  # about 150 attempts in 10 minutes per address
 )
-REST = RestRules(requests_per_second=1)
-TRADES: TradeRules | None = TradeRules(streamed=False, consecutive_ids=False)  # gapless ids are not documented
-
 _HISTORY = 700 * MINUTE
 """720 rows are promised, 707 were seen."""
+REST = RestRules(requests_per_second=1, reach=_HISTORY, older="trades")
+TRADES: TradeRules | None = TradeRules(streamed=False, consecutive_ids=False)  # gapless ids are not documented
+
 _TRADES = 1000
 """Rows of a page of trades."""
 _LEGACY = {"XBT": "BTC", "XDG": "DOGE"}

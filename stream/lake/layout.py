@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Literal
 
 Source = Literal["stream", "rest"]
@@ -10,6 +11,12 @@ Source = Literal["stream", "rest"]
 
 def _hour_path(hour: datetime) -> str:
     return f"year={hour:%Y}/month={hour:%m}/day={hour:%d}/hour={hour:%H}"
+
+
+def hour_in(key: str) -> datetime | None:
+    """The hour that a key is about; None where it names none."""
+    found = re.search(r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/", key)
+    return datetime(*map(int, found.groups()), tzinfo=UTC) if found else None  # type: ignore[arg-type,misc]
 
 
 def stream_prefix(exchange: str, symbol: str, hour: datetime) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
 from stream.clock import HOUR
+from stream.errors import LakeError
 from stream.lake import layout
 from tasks import warehouse
-from tasks.hour import evidence, rest_hour, silver_hour
+from tasks.hour import evidence, rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
-from tasks.tables import duck, parquet
+from tasks.tables import duck
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
 
@@ -79,6 +83,12 @@ def mend_bars(context: Context) -> None:
         publish_bars(context, hour)
 
 
+def unpublished(context: Context, since: datetime, until: datetime) -> list[datetime]:
+    """Hours of that span, after the first that was ever published, of which nothing is in Postgres."""
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        return postgres.unpublished(since, until)
+
+
 def ask_again(context: Context, window: Sequence[datetime]) -> None:
     """Asks REST once more about the minutes of these hours that are published as missing.
 
@@ -89,10 +99,15 @@ def ask_again(context: Context, window: Sequence[datetime]) -> None:
     gaps = {(one.exchange, one.hour) for one in ledger if one.missing and one.exchange in context.settings.pairs}
     for exchange, hour in sorted(gaps, reverse=True):
         symbols = context.symbols(exchange)
-        if parquet.facts(context.lake, layout.bronze_key(exchange, hour, "stream")) is None:
-            continue  # never read: the tasks of the hour will ask
-        with context.rest(exchange) as client:
-            rest_hour.make(context.lake, exchange, symbols, hour, client.candles, context.settings.clock, again=True)
+        try:
+            if stream_hour.made(context.lake, exchange, hour) is None:
+                continue  # the tasks of the hour will read it, and ask
+            with context.rest(exchange) as client:
+                rest_hour.make(
+                    context.lake, exchange, symbols, hour, client.candles, context.settings.clock, again=True
+                )
+        except LakeError as error:  # so will they make anew what is damaged; the other hours do not wait for that
+            log.warning("%s, hour %s is not asked about again yet: %s", exchange, f"{hour:%Y-%m-%dT%H}", error)
     evidence.look_again()
 
 

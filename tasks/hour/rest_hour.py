@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> bool:
     """The Parquet exists, was made from the answers that there are, after looking at the lines that there are."""
-    facts = parquet.facts(lake, layout.bronze_key(exchange, hour, "rest"))
+    facts = made(lake, exchange, hour)
     if facts is None:
         return False
     lines = evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour))
@@ -36,6 +36,16 @@ def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime
         facts["stream"].get(symbol) == lines[symbol] and facts["evidence"].get(symbol) == answers[symbol]
         for symbol in symbols
     )
+
+
+def made(lake: Lake, exchange: str, hour: datetime) -> dict[str, Any] | None:
+    """What the footer of the Parquet says; None unless all that `make` writes is there. LakeError: it is damaged."""
+    facts = parquet.facts_of_all(
+        lake, [layout.bronze_key(exchange, hour, "rest"), layout.sessions_key(exchange, hour, "rest")]
+    )
+    if facts and facts.get("trades") and parquet.facts(lake, layout.trades_key(exchange, hour, "rest")) is None:
+        return None
+    return facts
 
 
 def make(
@@ -63,6 +73,7 @@ def make(
     facts = {
         "stream": evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour)),
         "evidence": evidence.fingerprints(objects),
+        "trades": len(known.trades),
     }
     sessions, candles = known.answers.to_arrow().cast(SESSIONS), known.candles.to_arrow().cast(BRONZE)
     lake.put(layout.sessions_key(exchange, hour, "rest"), parquet.encode(sessions, facts))

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from stream.lake import Lake, layout
-from tasks.hour import evidence, stream_hour
+from tasks.hour import evidence, rest_hour, stream_hour
 from tasks.rules import choose
 from tasks.rules.completeness import Completeness
 from tasks.rules.schemas import SILVER
@@ -29,11 +29,11 @@ def facts_of(lake: Lake, hour: datetime, pairs: Sequence[tuple[str, str]]) -> Fa
 
 
 def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime, facts: Facts) -> bool:
-    """All these pair-hours were judged, from the evidence that there is."""
+    """All these pair-hours were judged, from the evidence that there is; what they were judged from is there too."""
     if not all(facts[exchange, symbol] for symbol in symbols):
         return False
-    read = parquet.facts(lake, layout.bronze_key(exchange, hour, "rest"))
-    if read is None:
+    read = rest_hour.made(lake, exchange, hour)
+    if read is None or stream_hour.made(lake, exchange, hour) is None:
         return False
     lines = evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour))
     return all(

@@ -29,11 +29,19 @@ _PAIRS_AT_ONCE = 25
 
 def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> bool:
     """The Parquet exists and was made from the lines that there are."""
-    facts = parquet.facts(lake, layout.bronze_key(exchange, hour, "stream"))
+    facts = made(lake, exchange, hour)
     if facts is None:
         return False
     now = evidence.fingerprints(evidence.recorded(lake, exchange, symbols, hour))
     return all(facts["evidence"].get(symbol) == mark for symbol, mark in now.items())
+
+
+def made(lake: Lake, exchange: str, hour: datetime) -> dict[str, Any] | None:
+    """What the footer of the Parquet says; None unless all that `make` writes is there. LakeError: it is damaged."""
+    keys = [layout.bronze_key(exchange, hour, "stream"), layout.sessions_key(exchange, hour, "stream")]
+    if exchanges.streams_trades(exchange):
+        keys.append(layout.trades_key(exchange, hour, "stream"))
+    return parquet.facts_of_all(lake, keys)
 
 
 def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> int:
@@ -56,7 +64,7 @@ def make(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> i
                 rejected += aside
         sessions = pa.concat_tables(taken.sessions)
         lake.put(layout.sessions_key(exchange, hour, "stream"), parquet.encode(sessions, facts))
-        if taken.trades:
+        if exchanges.streams_trades(exchange):
             lake.put_file(layout.trades_key(exchange, hour, "stream"), trades_path)
         lake.put_file(layout.bronze_key(exchange, hour, "stream"), path)
     _remember((lake.root, exchange, hour, _mark(facts)), taken.finished, taken.seen)
@@ -71,7 +79,6 @@ class _Taken:
         self._hour = hour
         self._bronze = bronze
         self._deals = deals
-        self.trades = 0
         self.sessions = [SESSIONS.empty_table()]
         self.finished = [parquet.frame(BRONZE.empty_table())]
         self.seen = [choose.seen(self.finished[0])]
@@ -84,7 +91,6 @@ class _Taken:
         deals = self._shaped(lines.filter(is_trade), TRADES)
         sessions = self._shaped(lines.filter(pc.invert(pc.or_(is_candle, is_trade))), SESSIONS)
         if deals.num_rows:
-            self.trades += deals.num_rows
             self._deals.write_table(deals, row_group_size=deals.num_rows)
             candles = pa.concat_tables([candles, self._build(parquet.frame(deals), parquet.frame(sessions))])
         if candles.num_rows:

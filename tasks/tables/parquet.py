@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -54,6 +55,12 @@ def facts(lake: Lake, key: str) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(metadata.get(_KEY, b"{}"))
         return found
     raise LakeError(f"{lake.root}/{key}: the Parquet footer is longer than {1024 * _TAIL} bytes; remove the object.")
+
+
+def facts_of_all(lake: Lake, keys: Sequence[str]) -> dict[str, Any] | None:
+    """What the first object's footer says; None unless all of them are there. LakeError when one is damaged."""
+    found = lake.read_each(lambda key: facts(lake, key), keys)
+    return found[0] if all(one is not None for one in found) else None
 
 
 def read(lake: Lake, key: str) -> tuple[pa.Table, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 import sql
 from stream.errors import LakeError
+from stream.lake import layout
 from stream.settings import LakeSettings
 from tasks.rules.schemas import BRONZE, SESSIONS, SILVER, TRADES
 from tasks.tables import duck
@@ -40,7 +42,7 @@ def open_lake(settings: LakeSettings) -> Iterator[duckdb.DuckDBPyConnection]:
             for name, (pattern, schema) in _FILES.items():
                 _set(connection, name, _files(connection, settings.root + pattern, schema, Path(folder) / name))
         except duckdb.Error as error:
-            raise LakeError(f"The lake {settings.root} cannot be read: {error}") from error
+            raise _damaged(error) or LakeError(f"The lake {settings.root} cannot be read: {error}") from error
         for statements in ("view_lake", "roll_up_bars", "view_gold"):
             connection.execute(sql.load(f"duckdb/{statements}"))
         yield connection
@@ -87,10 +89,30 @@ def _set(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
 
 
 def show(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Run a query and print its result, if it has one."""
-    result = connection.sql(query)
-    if result is not None:
-        result.show(max_width=200, max_rows=200)
+    """Run a query and print its result, if it has one. duckdb.Error; LakeError where an object is damaged."""
+    try:
+        result = connection.sql(query)
+        if result is not None:
+            result.show(max_width=200, max_rows=200)
+    except duckdb.Error as error:
+        raise _damaged(error) or error from error
+
+
+def _damaged(error: duckdb.Error) -> LakeError | None:
+    """Which object it is that DuckDB could not read, and what makes it anew; None where it is not about one."""
+    if type(error) is duckdb.Error:  # of a library within
+        return LakeError(
+            f"An object of the lake is damaged ({error}), and DuckDB does not say which: ask about fewer hours at a "
+            "time until you know. Remove it; luigi --module tasks SilverHour --hour … --local-scheduler makes it anew."
+        )
+    found = re.search(r"""['"]([^'"]+\.parquet)['"]""", str(error))
+    hour = layout.hour_in(found[1]) if found else None
+    if found is None or hour is None or not isinstance(error, duckdb.InvalidInputException):
+        return None
+    return LakeError(
+        f"{found[1]} is damaged ({error}). Remove it; this makes it anew: "
+        f"luigi --module tasks SilverHour --hour {hour:%Y-%m-%dT%H} --local-scheduler"
+    )
 
 
 def converse(connection: duckdb.DuckDBPyConnection) -> None:
@@ -106,6 +128,6 @@ def converse(connection: duckdb.DuckDBPyConnection) -> None:
         if statement.rstrip().endswith(";"):
             try:
                 show(connection, statement)
-            except duckdb.Error as error:
+            except (duckdb.Error, LakeError) as error:
                 sys.stderr.write(f"{error}\n")
             statement = ""

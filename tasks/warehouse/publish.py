@@ -148,6 +148,11 @@ class Warehouse:
             return self._ledger(since, until)
 
     @_spoken
+    def unpublished(self, since: datetime, until: datetime) -> list[datetime]:
+        """The hours `since <= hour < until`, after the first that was ever published, of which nothing is published."""
+        return [row["hour"] for row in self._session.query("find_unpublished", since=since, until=until)]
+
+    @_spoken
     def latest(self, hours: int) -> list[Completeness]:
         """The ledger of the latest `hours` published hours, oldest first."""
         return msgspec.convert(self._session.query("read_latest", hours=hours), list[Completeness])
