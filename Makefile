@@ -52,6 +52,7 @@ bench: $(READY)  ## the numbers of docs/performance.md, as ratios measured in on
 	$(BIN)/python -m bench.hour_close
 	$(BIN)/python -m bench.recorder
 	$(BIN)/python -m bench.drain
+	$(BIN)/python -m bench.status
 
 lock: $(READY)  ## pin anew what pyproject.toml allows
 	$(PIP) uv

@@ -61,6 +61,11 @@ def hour_of(moment: datetime) -> datetime:
     return floor(moment, HOUR)
 
 
+def lasted(since: datetime, now: datetime) -> timedelta:
+    """For how long, in whole seconds, for people; never less than nothing, since clocks are set."""
+    return max(timedelta(), timedelta(seconds=round((now - since).total_seconds())))
+
+
 def http_date(text: str | None) -> datetime | None:
     """The moment in a `Date` header; None where there is none, or nothing that can be read."""
     try:

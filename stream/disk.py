@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from typing import Protocol, Self
 
 Content = bytes | mmap.mmap
 """The bytes of a file, without that all of them need be in memory."""
+
+
+_ATTEMPTS, _INSTANT = 5, 0.02
+"""How often, and after how many seconds, a taken folder is tried: who only looks (stream/backlog.py) has it shortly."""
 
 
 class File(Protocol):
@@ -63,6 +68,9 @@ class Disk(Protocol):
     def replace_end(self, name: str, start: int, data: bytes) -> None:
         """What is behind `start` becomes `data`, and all of the file is on the disk afterwards."""
 
+    def replace(self, name: str, data: bytes) -> None:
+        """A small file that others read: they see it whole, old or new. A power loss may take it."""
+
     def rename(self, name: str, new: str) -> None:
         """Give a file another name."""
 
@@ -88,11 +96,16 @@ class Folder:
         """By a lock on the folder, which ends with the process."""
         self._path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise
+        for attempt in range(_ATTEMPTS):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if attempt + 1 == _ATTEMPTS:
+                    os.close(handle)
+                    raise
+                time.sleep(_INSTANT)
+            else:
+                break
         self._handle = handle
 
     def leave(self) -> None:
@@ -131,6 +144,12 @@ class Folder:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
+
+    def replace(self, name: str, data: bytes) -> None:
+        """By a new file that takes the old one's name."""
+        fresh = self._path / f"{name}.new"
+        fresh.write_bytes(data)
+        fresh.rename(self._path / name)
 
     def rename(self, name: str, new: str) -> None:
         """At once, for whoever looks."""

@@ -7,18 +7,18 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stream.background import Background, Step
 from stream.backoff import delays
-from stream.clock import HOUR, floor, hour_of
+from stream.clock import HOUR, floor, hour_of, lasted
 from stream.disk import Disk, Folder
 from stream.errors import SettingsError, SpoolError
 from stream.exchanges import EXCHANGES
+from stream.health import Trouble
 from stream.lake import Lake, open_lake
 from stream.live.connection import Connection
 from stream.live.feed import Feed
@@ -26,6 +26,7 @@ from stream.roster import Ask, ask_rest, call_roll
 from stream.settings import Settings
 from stream.spool import Spool
 from stream.uploader import Uploader
+from stream.vitals import Vitals
 from stream.wire import Exchange
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class Recorder:
         self._ask = ask
         self._chance = chance or random.Random()  # noqa: S311  # nothing to keep secret
         self._tally: Counter[str] = Counter()
-        self._spool = Spool(disk or Folder(Path(stream.spool_dir)), clock)
+        disk = disk or Folder(Path(stream.spool_dir))
+        self._spool = Spool(disk, clock)
         uploader = Uploader(
             spool=self._spool,
             lake=lake or open_lake(settings.lake),
@@ -73,6 +75,13 @@ class Recorder:
             chance=self._chance,
         )
         self._uploads = background(uploader.step)
+        self._vitals = Vitals(
+            recorder=stream.recorder_id,
+            disk=disk,
+            clock=clock,
+            uploader=uploader,
+            written=lambda: self._spool.written,
+        )
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Record until `stop`; True when all of it is in the lake, False when some waits for the next start."""
@@ -82,24 +91,32 @@ class Recorder:
                 'Add a line such as: binance = ["BTC-USDT"]'
             )
         with self._spool:
-            self._uploads.start()
-            feeds = await self._feeds()
-            while (trouble := await self._until_trouble(feeds, stop)) is not None:
-                log.error("recording has stopped: %s", trouble)
-                with contextlib.suppress(SpoolError):
-                    self._seal()  # what is uploaded makes room
-                if not await self._wait_for_room(stop):
-                    break
-                log.info("recording resumes: the spool has room again")
-            log.info("stopping: what was recorded is uploaded")
-            self._seal()
-            await self._uploads.finish(_FAREWELL)
-            uploaded = not self._spool.sealed()
+            async with self._vitals:
+                uploaded = await self._record(stop)
         if not uploaded:
             log.warning(
                 "the lake did not take everything; the rest stays in the spool and is uploaded by the next start"
             )
         return uploaded
+
+    async def _record(self, stop: asyncio.Event) -> bool:
+        self._uploads.start()
+        self._vitals.feeds = feeds = await self._feeds()
+        while (trouble := await self._until_trouble(feeds, stop)) is not None:
+            self._vitals.stopped = Trouble(reason=str(trouble), since=self._clock.now())
+            log.error("recording has stopped: %s", trouble)
+            with contextlib.suppress(SpoolError):
+                self._seal()  # what is uploaded makes room
+            if not await self._wait_for_room(stop):
+                break
+            log.info(
+                "recording resumes after %s: there is room again", lasted(self._vitals.stopped.since, self._clock.now())
+            )
+            self._vitals.stopped = None
+        log.info("stopping: what was recorded is uploaded")
+        self._seal()
+        await self._uploads.finish(_FAREWELL)
+        return not self._spool.sealed()
 
     async def _feeds(self) -> list[Feed]:
         settings = self._settings
@@ -125,7 +142,7 @@ class Recorder:
         """The feeds of an exchange that has a module. `roll`: native → canonical, as in `_long_tail`."""
         url, rules = exchange.stream_url(self._settings.exchanges[exchange.ID].ws_url), exchange.STREAM
 
-        def dial(symbols: dict[str, str]) -> Connection:
+        def dial(symbols: Mapping[str, str]) -> Connection:
             return Connection(
                 exchange=exchange,
                 url=url,
@@ -140,7 +157,9 @@ class Recorder:
         return [
             Feed(
                 name=f"{exchange.ID} connection {number} ({len(symbols)} pairs, {url})",
-                dial=partial(dial, symbols),
+                exchange=exchange.ID,
+                symbols=symbols,
+                dial=dial,
                 reconnect=rules.reconnect,
                 clock=self._clock,
                 chance=self._chance,
@@ -161,7 +180,7 @@ class Recorder:
             )
             return []
 
-        def dial(symbols: dict[str, str]) -> ccxt_feed.CcxtConnection:
+        def dial(symbols: Mapping[str, str]) -> ccxt_feed.CcxtConnection:
             return ccxt_feed.CcxtConnection(
                 tail=tail, symbols=symbols, name=self._name(), write=self._spool.append, tally=self._tally
             )
@@ -169,7 +188,9 @@ class Recorder:
         return [
             Feed(
                 name=f"{name} connection {number} ({len(symbols)} pairs, through ccxt)",
-                dial=partial(dial, symbols),
+                exchange=name,
+                symbols=symbols,
+                dial=dial,
                 reconnect=ccxt_feed.RECONNECT,
                 clock=self._clock,
                 chance=self._chance,

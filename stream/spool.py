@@ -47,6 +47,8 @@ class Spool:
         """Shared with the connections, whose names must not repeat either."""
         self.size = 0
         """Bytes in the open segment."""
+        self.written = 0
+        """Bytes since the start."""
         self._disk = disk
         self._clock = clock
         self._lock = threading.Lock()  # between a write and the end of a segment; never held during an fsync
@@ -99,6 +101,7 @@ class Spool:
                 self._take_back()
                 raise self._refused("be written", error) from error
             self.size += written
+            self.written += written
 
     def sync(self) -> None:
         """Bring to the disk what was appended before this call."""

@@ -16,8 +16,9 @@ import msgspec
 import pyarrow
 
 from stream.backoff import delays
-from stream.clock import Clock, hour_of
+from stream.clock import Clock, hour_of, lasted
 from stream.disk import Content
+from stream.health import Trouble
 from stream.lake import Lake, layout
 from stream.spool import Spool
 from stream.wire import from_milliseconds
@@ -61,6 +62,10 @@ class Uploader:
         self._clock = clock
         self._chance = chance
         self._failing: Iterator[float] | None = None
+        self.trouble: Trouble | None = None
+        """Why nothing is uploaded."""
+        self.uploaded: datetime | None = None
+        """When a segment last came into the lake."""
 
     def step(self) -> float | None:
         """The oldest sealed segment, if there is one. When to call again: see `stream.background.Step`."""
@@ -72,11 +77,17 @@ class Uploader:
         except Exception as error:  # noqa: BLE001  # whatever it was, the segment is still here: try again
             if self._failing is None:
                 self._failing = delays(1, 60, self._chance)
+                self.trouble = Trouble(reason=str(error), since=self._clock.now())
                 log.error("uploads wait, recording goes on: %s", error)  # noqa: TRY400  # a sentence, no trace
             return self._clock.wall_seconds(next(self._failing))
-        if self._failing is not None:
-            self._failing = None
-            log.info("uploads work again; %d segments to catch up", len(waiting) - 1)
+        self.uploaded = self._clock.now()
+        if self.trouble is not None:
+            log.info(
+                "uploads work again, after %s; %d segments to catch up",
+                lasted(self.trouble.since, self.uploaded),
+                len(waiting) - 1,
+            )
+        self._failing = self.trouble = None
         return 0.0
 
     def upload(self, segment: int) -> None:

@@ -7,101 +7,21 @@ A task is complete when its output exists and was made from the evidence that ex
 
 from __future__ import annotations
 
-import traceback
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import luigi
 
-from stream.errors import KlinesError, LakeError, SettingsError, WarehouseError
 from stream.lake import layout
 from tasks import hours, sentences
 from tasks.hour import publish_hour, rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
+from tasks.kinds import ExchangeHourTask, HourTask, KlinesTask, LakeTarget
 
 _THIS_RUN = uuid.uuid4().hex[:10]
 
 sentences.install()
-
-
-class LakeTarget(luigi.Target):
-    """An object of the lake."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def exists(self) -> bool:
-        """There is such an object; whether it is up to date, the task knows."""
-        return Context.load().lake.tail(self.key, 8) is not None
-
-    def __str__(self) -> str:
-        return self.key
-
-
-class KlinesTask(luigi.Task):
-    """Turns our errors into sentences: on luigid's page, in the log, and in what `complete` says."""
-
-    def on_failure(self, exception: BaseException) -> str:
-        """What luigid's page shows for a failure."""
-        return str(exception) if isinstance(exception, KlinesError) else "".join(traceback.format_exception(exception))
-
-    def complete(self) -> bool:
-        """False also when the lake or Postgres cannot be asked: `run` then meets the same and says so."""
-        try:
-            return self.is_current(Context.load())
-        except (LakeError, WarehouseError):
-            return False
-
-    def is_current(self, context: Context) -> bool:
-        """The output exists and was made from the evidence that exists now."""
-        raise NotImplementedError
-
-    def say(self, message: str) -> None:
-        """Shows a sentence on luigid's page; without a worker there is no page."""
-        show = self.set_status_message
-        if callable(show):
-            show(message)
-
-
-class HourParameter(luigi.DateHourParameter):
-    """A UTC hour; refuses others with a sentence."""
-
-    def parse(self, s: str) -> datetime:
-        """`2026-11-22T07` → datetime without timezone, as Luigi wants it."""
-        try:
-            found: datetime = super().parse(s)
-        except ValueError as error:
-            raise SettingsError(f"The hour was {s!r}; write a UTC hour such as 2026-11-22T07.") from error
-        return found
-
-
-class HourTask(KlinesTask):
-    """A task about one UTC hour."""
-
-    hour = HourParameter(description="UTC hour, such as 2026-11-22T07")
-
-    @property
-    def utc(self) -> datetime:
-        """The hour as a timezone-aware moment."""
-        moment: datetime = self.hour
-        return moment.replace(tzinfo=UTC)
-
-    @property
-    def priority(self) -> int:  # type: ignore[override]  # Luigi documents the property form
-        """The live hour does not wait for a backfill."""
-        return hours.urgency(self.utc, Context.load().settings)
-
-
-class ExchangeHourTask(HourTask):
-    """A task about one exchange's pairs in one hour."""
-
-    exchange = luigi.Parameter(description="exchange id, such as binance")
-
-    def symbols(self, context: Context) -> tuple[str, ...]:
-        """The exchange's configured pairs; SettingsError when there are none."""
-        return context.symbols(str(self.exchange))
 
 
 class BronzeStream(ExchangeHourTask):

@@ -25,6 +25,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from stream import __main__ as process
+from stream import backlog
 from stream.backoff import delays
 from stream.clock import Clock
 from stream.disk import Folder
@@ -250,6 +251,11 @@ def test_a_server_that_accepts_and_closes_is_not_dialled_in_a_hot_loop(
     async def go() -> None:
         async with exchange_server(slam) as server, recording(virtual(tmp_path, server, fsync=60)):
             await asyncio.sleep(1800)
+            word = backlog.last_word(tmp_path / "spool")
+        assert word is not None
+        (link,) = word.links
+        assert (link.exchange, link.up, link.since > word.started) == ("binance", False, True)
+        assert link.reason.startswith("the line ended: 1011")
 
     run(go())
     waits = [after - before for before, after in itertools.pairwise(dialled)]

@@ -59,6 +59,15 @@ def sessions_key(exchange: str, hour: datetime, source: Source) -> str:
     return f"bronze/bronze_sessions/exchange={exchange}/{_hour_path(hour)}/{source}.parquet"
 
 
+FAILURES = "failures/"
+"""The folder of what is noted about failing tasks."""
+
+
+def failure_key(task: str, hour: datetime | None) -> str:
+    """What is noted about a task that failed, of an hour where it has one."""
+    return f"{FAILURES}task={task}/" + (f"{_hour_path(hour)}/" if hour else "") + "failure.json"
+
+
 def silver_prefix(exchange: str = "", symbol: str = "") -> str:
     """The folder of all silver, of one exchange, or of one pair."""
     prefix = "silver/fact_ohlcv/"

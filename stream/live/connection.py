@@ -63,7 +63,7 @@ class Connection:
         """Every pair is acknowledged or refused."""
         self.replace = asyncio.Event()
         """It is time for a replacement: the exchange will close this connection, or said so."""
-        self.opened = False
+        self.opened: datetime | None = None
         self._url = url
         self._rules = exchange.STREAM
         self._clock = clock
@@ -111,7 +111,7 @@ class Connection:
             close_timeout=2,
             ping_interval=None,  # the pings of `_prove` and `_watch_idle` mean more
         )
-        self.opened = True
+        self.opened = self._clock.now()
         assert self._socket is not None
         if self._socket.response is not None and (said := http_date(self._socket.response.headers.get("Date"))):
             self.intake.clock.dated(said, self._clock.now())
@@ -245,7 +245,7 @@ class Connection:
     async def _hang_up(self, reason: str) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._socket is None or not self.opened:
+        if self._socket is None or self.opened is None:
             return
         try:
             async with asyncio.timeout(_LEAST):

@@ -14,8 +14,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from stream import bronze
-from stream.clock import floor
+from stream.clock import floor, lasted
 from stream.errors import MessageError
+from stream.health import Trouble
 from stream.live.exchange_clock import ExchangeClock
 from stream.wire import MINUTE, Candle, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade, TradeRules
 
@@ -46,6 +47,10 @@ class Intake:
         self.name = name
         self.since: dict[str, datetime] = {}
         """Native symbol → from when on nothing that the exchange sent about it was missed."""
+        self.heard: dict[str, datetime] = {}
+        """Native symbol → when its last candle or trade came."""
+        self.ailing: Trouble | None = None
+        """What the exchange says of itself, while it is not well."""
         self.refused: set[str] = set()
         self.alone: list[str] = []
         """Pairs to be asked for one by one: the exchange refused a request about several and did not say which."""
@@ -59,7 +64,6 @@ class Intake:
         self._complained = False
         self._requests: dict[int, list[str]] = {}
         self._asked: dict[str, datetime] = {}
-        self._heard: dict[str, datetime] = {}
         self._last_trade: dict[str, Trade] = {}
         self._sequence: int | None = None
         self._claimed: datetime | None = None
@@ -89,7 +93,7 @@ class Intake:
         return [
             native
             for native, asked in self._asked.items()
-            if now - max(asked, self._heard.get(native, asked)) > stale
+            if now - max(asked, self.heard.get(native, asked)) > stale
             or (native not in self.since and native not in self.refused and now - asked > patience)
         ]
 
@@ -160,7 +164,7 @@ class Intake:
             if symbol is None:
                 reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
                 return self.reject(message, now, reason)
-            self._heard[record.native_symbol] = now
+            self.heard[record.native_symbol] = now
             self.clock.saw(record, now)
             self.candles += 1
             self.tally["candles"] += 1
@@ -174,8 +178,12 @@ class Intake:
             self.pongs += 1
             return b""
         if isinstance(record, Notice):
-            if record.system != "online":
-                log.warning("%s: the exchange says %s: %s", self.name, record.system, record.detail)
+            if record.system != "online" and self.ailing is None:
+                self.ailing = Trouble(reason=f"{record.system}: {record.detail}", since=now)
+                log.warning("%s: the exchange says %s", self.name, self.ailing.reason)
+            elif record.system == "online" and self.ailing is not None:
+                log.info("%s: the exchange is online again, after %s", self.name, lasted(self.ailing.since, now))
+                self.ailing = None
             self.closing = self.closing or record.closing
             return self.status("exchange", f"{record.system}: {record.detail}", now)
         return self._answered(record, now)

@@ -96,7 +96,7 @@ class CcxtConnection:
         self.ready = asyncio.Event()
         self.replace = asyncio.Event()
         """Neither is ever set: when the exchange will cut the line is not known. REST fills what that costs."""
-        self.opened = False
+        self.opened: datetime | None = None
         self._tail = tail
         self._clock = tail.clock
         self._write = write
@@ -125,7 +125,7 @@ class CcxtConnection:
         finally:
             if tap is not None:
                 await tap.close()
-            if self.opened:
+            if self.opened is not None:
                 with contextlib.suppress(SpoolError):
                     self._write(self.intake.status("disconnected", reason, self._clock.now()))
         return reason
@@ -162,8 +162,8 @@ class CcxtConnection:
 
     def connected(self) -> None:
         """One of ccxt's websockets is open."""
-        if not self.opened:
-            self.opened = True
+        if self.opened is None:
+            self.opened = self._clock.now()
             self._put(self.intake.status("connected", "through ccxt", self._clock.now()))
 
     def ended(self, reason: str) -> None:

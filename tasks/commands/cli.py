@@ -7,8 +7,6 @@ to answer.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -132,15 +130,20 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     hours: Annotated[int, typer.Option(min=1, help="How many of the latest published hours.")] = 24,
 ) -> None:
-    """What is published: expected, stream, rest, empty and missing minutes per pair and hour."""
+    """Is it recording, uploading, publishing? What is missing, what happens next? Exit code 1: somebody must act."""
+    import msgspec
+
     from tasks.commands import status_page
+    from tasks.watch import page
 
     found = settings.load()
-    page = status_page.read(found, hours)
+    seen = page.read(found, hours, each_pair=as_json)
     if as_json:
-        sys.stdout.write(json.dumps(dataclasses.asdict(page), indent=2) + "\n")
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(seen), indent=2).decode() + "\n")
     else:
-        status_page.show(page, hour_rules.window(found, 1)[0], console)
+        last = hour_rules.window(found, 1)[0]
+        status_page.show(seen, f"luigi --module tasks SilverHour --hour {last:%Y-%m-%dT%H} --local-scheduler", console)
+    sys.exit(1 if seen.problems else 0)
 
 
 @app.command(name="sql")

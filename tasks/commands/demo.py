@@ -29,6 +29,7 @@ from stream.exchanges import EXCHANGES
 from tasks import hours as hours_of
 from tasks import warehouse
 from tasks.commands import status_page
+from tasks.watch import published
 
 FIRST_HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
 """The real candles (Binance's and Kraken's BTC-USDT) cover 2025-11-10 12:17 to 2025-11-11 00:16."""
@@ -189,8 +190,7 @@ def _luigi(folder: Path, *arguments: str) -> None:
 
 
 def _report(found: settings.Settings, hours: int, console: Console) -> None:
-    page = status_page.read(found, hours)
-    console.print(status_page.verdict_table(page.hours))
+    console.print(status_page.verdict_table(published.look(found, hours, each_pair=True).hours))
     with warehouse.connect(found.warehouse) as postgres:
         candles = postgres.count_candles(FIRST_HOUR, FIRST_HOUR + hours * HOUR)
     console.print(f"{candles} candles in Postgres, table silver.fact_ohlcv.")

@@ -15,7 +15,7 @@ import luigi.configuration
 
 from stream import settings
 from stream.backoff import delays
-from stream.clock import HOUR
+from stream.clock import HOUR, lasted
 from tasks import hours, sentences
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def run(*, once: bool, work: Callable[[], int] | None = None, sleep: Callable[[f
             failing = now
             log.error("Hourly failed (Luigi's exit code %d); it is tried again until it succeeds, at %s", code, when)
         elif not code and failing is not None:
-            log.info("Hourly succeeded again after %s; the next run is at %s", now - failing, when)
+            log.info("Hourly succeeded again after %s; the next run is at %s", lasted(failing, now), when)
             failing = None
         elif not code:
             log.info("Hourly is done; the next run is at %s", when)

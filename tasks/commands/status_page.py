@@ -1,9 +1,8 @@
-"""What `klines status` shows: the published hours, from the ledger in Postgres."""
+"""How `klines status` looks: one screen, whatever the number of pairs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
@@ -11,75 +10,94 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stream.settings import Settings
-from tasks import warehouse
-from tasks.rules.completeness import Completeness
+from tasks.rules.completeness import Total
+from tasks.watch.page import Page
+from tasks.watch.problems import moment, size, span
+from tasks.watch.published import PairHour
+from tasks.watch.recorder import Recorder
+
+_FEW = 8
+"""Rows of hours that are shown: more are in --json."""
+_VERDICTS = ("expected", "stream", "rest", "empty", "missing")
 
 
-@dataclass(frozen=True)
-class PairHour:
-    """One row: how many of the hour's expected minutes have which verdict."""
-
-    hour: str
-    exchange: str
-    symbol: str
-    expected: int
-    stream: int
-    rest: int
-    empty: int
-    missing: int
-
-
-@dataclass(frozen=True)
-class StatusPage:
-    """Where things are, and the rows, latest hour last."""
-
-    lake: str
-    warehouse_dsn: str
-    hours: list[PairHour]
-
-
-def read(settings: Settings, hours: int) -> StatusPage:
-    """The latest `hours` published hours; WarehouseError when Postgres cannot be asked."""
-    with warehouse.connect(settings.warehouse) as postgres:
-        rows = [_row(one) for one in postgres.latest(hours)]
-    return StatusPage(lake=settings.lake.root, warehouse_dsn=warehouse.address(settings.warehouse), hours=rows)
+def show(page: Page, first_command: str, console: Console) -> None:
+    """The page for a person; `first_command` is what publishes something where nothing is published yet."""
+    console.print(
+        f"{page.now:%Y-%m-%d %H:%M:%S} UTC\nlake       {page.lake}\nwarehouse  {page.warehouse_dsn or 'not reachable'}"
+    )
+    for problem in page.problems:
+        console.print(Text("✗ ", style="red") + Text(problem))
+    if page.recorder is not None:
+        _show_recorder(page.recorder, page, console)
+    if page.totals:
+        console.print(_hours(page))
+    elif page.warehouse_dsn:
+        console.print(f"No hour is published yet. Publish the last one: {first_command}")
+    for missing in page.missing:
+        lost = f", lost from {moment(missing.lost_at)} on" if missing.lost_at else ""
+        console.print(
+            f"missing    {missing.exchange}: {missing.minutes} minutes of {missing.pairs} pairs since "
+            f"{missing.first_hour:%Y-%m-%dT%H}, {missing.cause}: {missing.why_then}{lost}"
+        )
+    if not page.problems:
+        console.print(Text("✓", style="green") + Text(" Nobody needs to get up."))
 
 
-def show(page: StatusPage, last_hour: datetime, console: Console) -> None:
-    """The page for a person; `last_hour` is the last that is over, to suggest where nothing is published yet."""
-    console.print(f"lake       {page.lake}\nwarehouse  {page.warehouse_dsn}")
-    if not page.hours:
-        command = f"luigi --module tasks SilverHour --hour {last_hour:%Y-%m-%dT%H} --local-scheduler"
-        console.print(f"No hour is published yet. Publish the last one: {command}")
+def _show_recorder(seen: Recorder, page: Page, console: Console) -> None:
+    if seen.state == "none":
+        console.print(f"recorder   none has ever used {seen.spool}")
         return
-    console.print(verdict_table(page.hours))
+    heard = f"last message {span(page.now - seen.last_heard)} ago" if seen.last_heard else "no message yet"
+    up, pairs = sum(one.up for one in seen.connections), sum(one.pairs for one in seen.connections)
+    if seen.said and seen.state in ("stopped", "dead"):
+        state = f"{seen.state} since {moment(seen.said)}, with {pairs} pairs"
+    else:
+        usual = pairs - len(seen.silent_pairs) - len(seen.refused_pairs)
+        state = f"{seen.state}; {up} of {len(seen.connections)} connections, {usual} of {pairs} pairs as usual"
+    console.print(f"recorder   {seen.name}, {state}; {heard}")
+    uploaded = f"the last one {span(page.now - seen.last_upload)} ago" if seen.last_upload else "none yet"
+    lasts = f", enough for {span(timedelta(seconds=seen.disk_lasts_seconds))}" if seen.disk_lasts_seconds else ""
+    console.print(
+        f"uploads    {uploaded}; {size(seen.backlog_bytes)} wait, the oldest line for "
+        f"{span(timedelta(seconds=seen.backlog_age_seconds))}; {size(seen.disk_free_bytes)} free{lasts}"
+    )
+    for exchange, trouble in seen.ailing.items():
+        console.print(f"says       {exchange}: {trouble.reason}, since {moment(trouble.since)}")
+    for what, names in (("refused", seen.refused_pairs), ("not listed", seen.unlisted_pairs)):
+        if names:
+            more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+            console.print(f"{what:10} {', '.join(names[:_FEW])}{more}: correct [pairs], and restart the recorder")
+
+
+def _hours(page: Page) -> Table:
+    """A row an hour, all pairs together."""
+    assert page.published_until is not None
+    table = _table(f"Minutes of all pairs, published until {moment(page.published_until)}", "hour", "pairs")
+    for total in page.totals[-_FEW:]:
+        _add(table, [f"{total.hour:%Y-%m-%dT%H}", str(total.pairs)], total)
+    return table
 
 
 def verdict_table(rows: list[PairHour]) -> Table:
-    """The rows as a table, a line between hours."""
-    table = Table(title="Minutes by verdict", box=SIMPLE_HEAD, padding=0)
-    for column in ("exchange", "symbol", "hour"):
-        table.add_column(column, no_wrap=True)
-    for column in ("expected", "stream", "rest", "empty", "missing"):
-        table.add_column(column, justify="right")
+    """A row for each pair and hour, a line between hours."""
+    table = _table("Minutes by verdict", "exchange", "symbol", "hour")
     for _, group in groupby(rows, key=lambda row: row.hour):
         for row in group:
-            missing = Text(str(row.missing), style="red" if row.missing else "")
-            counts = (str(number) for number in (row.expected, row.stream, row.rest, row.empty))
-            table.add_row(row.exchange, row.symbol, row.hour[:13], *counts, missing)
+            _add(table, [row.exchange, row.symbol, row.hour[:13]], row)
         table.add_section()
     return table
 
 
-def _row(one: Completeness) -> PairHour:
-    return PairHour(
-        hour=f"{one.hour:%Y-%m-%dT%H:%M:%SZ}",
-        exchange=one.exchange,
-        symbol=one.symbol,
-        expected=one.expected,
-        stream=one.stream,
-        rest=one.rest,
-        empty=one.empty,
-        missing=one.missing,
-    )
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for column in _VERDICTS:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _add(table: Table, heads: list[str], row: PairHour | Total) -> None:
+    missing = Text(str(row.missing), style="red" if row.missing else "")
+    table.add_row(*heads, *(str(number) for number in (row.expected, row.stream, row.rest, row.empty)), missing)

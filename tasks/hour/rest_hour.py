@@ -67,6 +67,15 @@ def make(
 
     wanted = [gap for gap in gaps.iter_rows() if not _covers(asked.get(gap[0], []), gap[1], gap[2])]
     failures = [failure for failure in lake.each(fetch, wanted) if failure]
+    if failures:
+        log.warning(
+            "%s, hour %s: REST did not answer about %d of %d pairs: %s",
+            exchange,
+            f"{hour:%Y-%m-%dT%H}",
+            len(failures),
+            len(wanted),
+            failures[0],
+        )
     if wanted:
         objects = evidence.answered(lake, exchange, symbols, hour)
         known = _parsed(lake, exchange, hour, objects)
@@ -98,7 +107,6 @@ def _fetch(
     try:
         fetched = ask(symbol, *span)
     except RestError as error:
-        log.warning("REST, %s %s, hour %s: %s", exchange, symbol, f"{hour:%Y-%m-%dT%H}", error)
         return f"{exchange} {symbol}: {error}"
     data = _encode(exchange, symbol, span, fetched, clock.now())
     number = len(earlier) + 1

@@ -28,3 +28,26 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     def completion_rate(self) -> float:
         """Share of the expected minutes that are not missing, 0 to 1."""
         return 1.0 if not self.expected else (self.expected - self.missing) / self.expected
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Minutes of some hours of an exchange that are missing for the same reason."""
+
+    exchange: str
+    cause: str
+    minutes: int
+    pairs: int
+    first_hour: datetime
+    last_hour: datetime
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of an hour's expected minutes have which verdict, all pairs together."""
+
+    hour: datetime
+    pairs: int
+    expected: int
+    stream: int
+    rest: int
+    empty: int
+    missing: int

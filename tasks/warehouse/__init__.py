@@ -1,5 +1,21 @@
-"""Postgres: a session with the warehouse, which publishes whole hours. `connect` is the door."""
+"""Postgres: a session with the warehouse, which publishes whole hours. `connect` is the door; `read`, who only reads.
 
-from tasks.warehouse.publish import Published, Warehouse, address, connect
+What publishing needs is loaded when somebody publishes: `klines status` answers before it would be.
+"""
 
-__all__ = ["Published", "Warehouse", "address", "connect"]
+from typing import TYPE_CHECKING, Any
+
+from tasks.warehouse.ledger import Ledger, address, read
+
+if TYPE_CHECKING:
+    from tasks.warehouse.publish import Published, Warehouse, connect
+
+__all__ = ["Ledger", "Published", "Warehouse", "address", "connect", "read"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tasks.warehouse import publish
+
+    return getattr(publish, name)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
 import msgspec
 import psycopg
@@ -21,6 +20,7 @@ from stream.settings import WarehouseSettings
 from tasks.rules import schemas
 from tasks.rules.completeness import Completeness
 from tasks.warehouse import embedded, postgres, rows
+from tasks.warehouse.ledger import Ledger, spoken
 
 Published = Literal["unchanged", "attached", "swapped", "replaced"]
 """What a publish did: nothing; a new hour; a changed hour in place of the old; the same, row by row beside readers."""
@@ -29,15 +29,6 @@ _SCHEMA_LOCK = 0  # an hour's lock is its number since 1970
 _ATTEMPTS = 5
 """How often another publisher of the hour may come between making the stage and filling it."""
 _SWAP_ATTEMPTS, _SWAP_WAIT = 3, (0.1, 0.3)  # seconds
-
-_Result = TypeVar("_Result")
-_Arguments = ParamSpec("_Arguments")
-
-
-def address(settings: WarehouseSettings) -> str:
-    """The connection string to hand to other programs, without the password; starts the embedded server."""
-    dsn = embedded.keep(Path(settings.data_dir)) if settings.dsn == "embedded" else settings.dsn
-    return postgres.without_password(dsn)
 
 
 @contextmanager
@@ -52,35 +43,14 @@ def connect(settings: WarehouseSettings) -> Iterator[Warehouse]:
         yield warehouse
 
 
-def _spoken(
-    method: Callable[Concatenate[Warehouse, _Arguments], _Result],
-) -> Callable[Concatenate[Warehouse, _Arguments], _Result]:
-    """The driver's errors as sentences."""
-
-    @functools.wraps(method)
-    def spoken(self: Warehouse, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        try:
-            return method(self, *args, **kwargs)
-        except psycopg.Error as error:
-            raise WarehouseError(self.place.sentence(error)) from error
-
-    return spoken
-
-
-class Warehouse:
-    """One session's view of the warehouse; made by `connect`."""
+class Warehouse(Ledger):
+    """One session's view of the warehouse, for who publishes; made by `connect`."""
 
     def __init__(self, session: postgres.Session, lock_timeout: float) -> None:
-        self.place = session.place
-        self._session = session
+        super().__init__(session)
         self._lock_timeout = lock_timeout
 
-    @_spoken
-    def is_initialised(self) -> bool:
-        """Whether `init` was run here."""
-        return bool(self._session.query("check_schema")[0]["initialised"])
-
-    @_spoken
+    @spoken
     def init(self) -> str | None:
         """Make what is not there yet. A sentence when something optional could not be made, else None."""
         with self._session.transaction(_SCHEMA_LOCK, "the warehouse's schema"):
@@ -95,7 +65,7 @@ class Warehouse:
                 )
         return None
 
-    @_spoken
+    @spoken
     def publish(self, hour: datetime, candles: pa.Table, ledger: Sequence[Completeness]) -> Published:
         """Make the hour's candles and ledger exactly these. Readers see it wholly old or wholly new."""
         hour = hour.astimezone(UTC)
@@ -119,7 +89,7 @@ class Warehouse:
             "Leave it to one of them, or run it again."
         )
 
-    @_spoken
+    @spoken
     def publish_bars(self, hour: datetime, roll_up: Callable[[pa.Table], Mapping[str, pa.Table]], rule: str) -> None:
         """Make the hour's larger candles anew, from the candles that are published for it, in one transaction.
 
@@ -136,52 +106,17 @@ class Warehouse:
                 self._copy("copy_bars", rows.fit(table, rows.BARS, hour, pairs), bars=name)
             self._session.execute("mark_bars", hour=hour, rule=rule)
 
-    @_spoken
-    def stale_bars(self, rule: str, hours: int) -> list[datetime]:
-        """The latest hours, at most so many, whose larger candles were made by another rule than this one."""
-        return [row["hour"] for row in self._session.query("find_stale_bars", rule=rule, hours=hours)]
-
-    @_spoken
-    def ledger(self, since: datetime, until: datetime) -> list[Completeness]:
-        """The published entries of the hours `since <= hour < until`, by hour, exchange and symbol."""
-        with self._session.transaction():
-            return self._ledger(since, until)
-
-    @_spoken
-    def unpublished(self, since: datetime, until: datetime) -> list[datetime]:
-        """The hours `since <= hour < until`, after the first that was ever published, of which nothing is published."""
-        return [row["hour"] for row in self._session.query("find_unpublished", since=since, until=until)]
-
-    @_spoken
-    def latest(self, hours: int) -> list[Completeness]:
-        """The ledger of the latest `hours` published hours, oldest first."""
-        return msgspec.convert(self._session.query("read_latest", hours=hours), list[Completeness])
-
-    @_spoken
-    def count_candles(self, since: datetime, until: datetime) -> int:
-        """How many candles there are with `since <= interval_start < until`."""
-        return int(self._session.query("count_candles", since=since, until=until)[0]["candles"])
-
-    @_spoken
-    def hashes(self, hour: datetime) -> dict[tuple[str, str], tuple[str, str | None]]:
-        """(exchange, symbol) → the published content_hash, and `rule:content_hash` of what the larger candles are."""
-        found = self._session.query("read_hashes", hour=hour)
-        return {(row["exchange"], row["symbol"]): (row["content_hash"], row["bars_hash"]) for row in found}
-
     def _candles(self, hour: datetime) -> pa.Table:
         columns = SQL(", ").join(map(Identifier, schemas.SILVER.names))
         found = self._session.execute("read_candles", columns=columns, start=hour, end=hour + HOUR)
         return pa.Table.from_pylist(found, schema=schemas.SILVER)
-
-    def _ledger(self, since: datetime, until: datetime) -> list[Completeness]:
-        return msgspec.convert(self._session.execute("read_ledger", since=since, until=until), list[Completeness])
 
     def _find(self, hour: datetime) -> dict[str, Any]:
         name = f"silver.{_name(hour)}"
         return self._session.execute("find_partition", partition=name, stage=f"{name}_stage")[0]
 
     def _is_published(self, hour: datetime, ledger: Sequence[Completeness], found: Mapping[str, Any]) -> bool:
-        return found["attached"] and set(self._ledger(hour, hour + HOUR)) == set(ledger)
+        return found["attached"] and set(self._read(hour, hour + HOUR)) == set(ledger)
 
     def _load(self, hour: datetime, candles: pa.Table) -> None:
         """The candles into the stage; and make sure that all of them arrived."""

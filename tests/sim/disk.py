@@ -186,6 +186,9 @@ class Mount:
         blob.now += data
         self._sync(blob)
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Nothing that a world needs."""
+
     def rename(self, name: str, new: str) -> None:
         """A new name and the end of an old one; file systems keep the two together, or in this order."""
         self.check("rename")

@@ -207,7 +207,7 @@ WORLDS = {
         minutes=20,
         incidents=(
             Store(at=at(3), lasting=600, kind="refused"),
-            Killed(at=at(8, 45), away=30, power=True),
+            *(Killed(at=at(minute, 45), away=30, power=True) for minute in (4, 6, 8, 10)),
         ),
     ),
     "killed in the middle of a write": World(
