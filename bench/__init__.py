@@ -1,4 +1,4 @@
-"""Measurements of the two promises about speed: an hour closes cheaply, and one core records everything.
+"""Measurements of the promises about speed that stand in docs/performance.md, a program each.
 
 They print ratios against a naive program and against the floor of the tools, measured in the same run.
 """
