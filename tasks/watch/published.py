@@ -30,15 +30,9 @@ class PairHour(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
 
 
-class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """Minutes of an exchange that are missing for the same reason, in the hours that `Hourly` looks at."""
+class Missing(Gap, frozen=True, kw_only=True):
+    """Such minutes in the hours that `Hourly` looks at, and what becomes of them."""
 
-    exchange: str
-    cause: str
-    minutes: int
-    pairs: int
-    first_hour: datetime
-    last_hour: datetime
     lost_at: datetime | None
     """When the first of them cannot be had any more; None where that is so already."""
     why_then: str
@@ -80,16 +74,7 @@ def look(settings: Settings, count: int, *, each_pair: bool) -> Published:
 
 def _missing(gap: Gap, settings: Settings) -> Missing:
     lost_at, why = _deadline(gap, settings) if gap.cause == _TO_COME else (None, "REST was asked: it is final")
-    return Missing(
-        exchange=gap.exchange,
-        cause=gap.cause,
-        minutes=gap.minutes,
-        pairs=gap.pairs,
-        first_hour=gap.first_hour,
-        last_hour=gap.last_hour,
-        lost_at=lost_at,
-        why_then=why,
-    )
+    return Missing(**msgspec.structs.asdict(gap), lost_at=lost_at, why_then=why)
 
 
 def _deadline(gap: Gap, settings: Settings) -> tuple[datetime, str]:
