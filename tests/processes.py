@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import luigi
@@ -63,6 +64,20 @@ def addresses(port: int) -> str:
     return "\n".join(
         f"[exchange_{exchange}]\nws_url = ws://{here}/{exchange}\nrest_url = http://{here}/{exchange}"
         for exchange in EXCHANGES
+    )
+
+
+def still(now: datetime, pairs: dict[str, list[str]], *, dsn: str = "embedded", addresses: str = "") -> str:
+    """A luigi.cfg with its lake beside it, whose clock stands almost still at this time."""
+    return CONFIG.format(
+        root="lake",
+        endpoint="",
+        pairs=pair_lines(pairs),
+        addresses=addresses,
+        dsn=dsn,
+        simulated_start=now.isoformat(),
+        wall_start=datetime.now(UTC).isoformat(),
+        speed=1e-6,
     )
 
 

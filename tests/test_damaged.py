@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from tasks.hour import evidence
 from tasks.rules.schemas import SILVER
 from tasks.tables import views
 from tests.boundaries.hour import recorded
-from tests.processes import CONFIG, build, pair_lines
+from tests.processes import build, still
 from tests.recording import PATIENCE
 from tests.sim.world import HOUR, SYMBOLS
 
@@ -37,17 +38,8 @@ WAYS: dict[str, Callable[[bytes], bytes | None]] = {
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderLake:
     """An hour that is up to date, with the luigi.cfg of a process that looks after it."""
-    text = CONFIG.format(
-        root="lake",
-        endpoint="",
-        pairs=pair_lines({exchange: [SYMBOLS[0]] for exchange in EXCHANGES}),
-        addresses="",
-        dsn="embedded",
-        simulated_start="2025-11-12T10:05:00Z",
-        wall_start="2025-11-12T10:05:00Z",
-        speed=1e-6,
-    )
-    (tmp_path / "luigi.cfg").write_text(text)
+    now = datetime(2025, 11, 12, 10, 5, tzinfo=UTC)
+    (tmp_path / "luigi.cfg").write_text(still(now, {exchange: [SYMBOLS[0]] for exchange in EXCHANGES}))
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "luigi.cfg"))
     found = FolderLake(tmp_path / "lake")
     for key, data in recorded(*EXCHANGES).done.items():

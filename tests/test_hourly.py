@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.commands import hourly
-from tests.processes import CONFIG, pair_lines
+from tests.processes import still
 from tests.recording import PATIENCE
 
 
@@ -28,17 +28,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(file: Path, now: str) -> None:
     """A clock that stands almost still at this time."""
-    text = CONFIG.format(
-        root="lake",
-        endpoint="",
-        pairs=pair_lines({"binance": ["BTC-USDT"]}),
-        addresses="",
-        dsn="postgresql://127.0.0.1:9/nobody",
-        simulated_start=now,
-        wall_start=datetime.now(UTC).isoformat(),
-        speed=1e-6,
-    )
-    file.write_text(text)
+    moment = datetime.fromisoformat(now)
+    file.write_text(still(moment, {"binance": ["BTC-USDT"]}, dsn="postgresql://127.0.0.1:9/nobody"))
 
 
 class Enough(Exception):

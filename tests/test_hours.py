@@ -8,23 +8,14 @@ from pathlib import Path
 from stream import settings
 from stream.clock import HOUR
 from tasks import hours
-from tests.processes import CONFIG, pair_lines
+from tests.processes import still
 
 MONDAY = datetime(2026, 11, 23, 8, 5, tzinfo=UTC)
 
 
 def at(now: datetime, *exchanges: str) -> settings.Settings:
     """Settings with a clock that stands almost still at `now`."""
-    text = CONFIG.format(
-        root="lake",
-        endpoint="",
-        pairs=pair_lines({exchange: ["BTC-USDT"] for exchange in exchanges}),
-        addresses="",
-        dsn="embedded",
-        simulated_start=now.isoformat(),
-        wall_start=datetime.now(UTC).isoformat(),
-        speed=1e-6,
-    )
+    text = still(now, {exchange: ["BTC-USDT"] for exchange in exchanges})
     return settings.parse(text, Path("luigi.cfg"))
 
 

@@ -27,20 +27,27 @@ from tasks.warehouse import Warehouse
 from tasks.watch import failures
 from tasks.watch.failures import Noted
 from tasks.watch.page import Page
-from tests.processes import CONFIG, addresses, build, free_port, pair_lines
+from tests.processes import addresses, build, free_port, still
 from tests.recording import PATIENCE, exchange_server
 from tests.test_problems import DOWN, NOW, UP, WELL
 from tests.test_recorder import INSTRUMENTS, against_process, start_process, talk, until
 from tests.versions import candles, ledger
 
 PUBLISHED = datetime(2025, 11, 10, 12, tzinfo=UTC)
+STATUS = f"""
+from tasks.commands import cli
+from tasks.watch import recorder
+recorder._STALE = {PATIENCE}
+cli.main()
+"""
+"""`klines` on a machine that may be slow: a recorder's last word counts as fresh for longer."""
 PAIRS = [("binance", "BTC-USDT"), ("gate", "BTC-USDT")]
 
 
 def status(config: Path, *arguments: str) -> tuple[int, str]:
     """`klines status` with this luigi.cfg: exit code, and what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.commands.cli", "status", *arguments],
+        [sys.executable, "-c", STATUS, "status", *arguments],
         env={**os.environ, "LUIGI_CONFIG_PATH": str(config)},
         capture_output=True,
         text=True,
@@ -54,16 +61,8 @@ def status(config: Path, *arguments: str) -> tuple[int, str]:
 def write(folder: Path, now: datetime, dsn: str, lookback: int = 24) -> Path:
     """A luigi.cfg whose clock stands almost still, and whose exchanges do not answer."""
     config = folder / "luigi.cfg"
-    text = CONFIG.format(
-        root="lake",
-        endpoint="",
-        pairs=pair_lines({exchange: [symbol] for exchange, symbol in PAIRS}),
-        addresses=addresses(free_port()),
-        dsn=dsn,
-        simulated_start=now.isoformat(),
-        wall_start=datetime.now(UTC).isoformat(),
-        speed=1e-6,
-    )
+    pairs = {exchange: [symbol] for exchange, symbol in PAIRS}
+    text = still(now, pairs, dsn=dsn, addresses=addresses(free_port()))
     config.write_text(text.replace("lookback_hours = 1", f"lookback_hours = {lookback}"))
     return config
 
