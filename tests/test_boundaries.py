@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stream.lake import Lake
-from tests.boundaries import requests
+from tests.boundaries import luigi_hour, requests, turns, workers
 from tests.boundaries.calls import HOWS, Job, count, interrupted
-from tests.boundaries.hour import Hour, recorded
+from tests.boundaries.hour import Hour, Recorded, recorded
 from tests.boundaries.s3_proxy import store
 from tests.boundaries.upload import Upload
 from tests.sim.judge import Violation
@@ -44,6 +44,31 @@ def test_a_request_to_s3_may_go_wrong_in_any_way(monkeypatch: pytest.MonkeyPatch
         tried = list(zip(range(requests.count(hour(), server, proxy)), itertools.cycle(requests.KINDS), strict=False))
         found = {one: requests.interrupted(hour(), server, proxy, *one) for one in tried[::7]}
     assert not any(found.values()), found
+
+
+def test_two_workers_may_take_turns() -> None:
+    """One of them waits for the other at any call, twice."""
+    of = recorded("kraken")
+    each = range(count(Hour(of)) + 1)
+    found = {one: workers.both(of, turns.switched(*one)) for one in list(itertools.product(each, each))[::41]}
+    assert not any(found.values()), found
+
+
+def test_lines_may_come_while_a_worker_is_at_their_hour() -> None:
+    """Before any call: what it does is of what it saw; the next run takes them in."""
+    of = recorded("kraken", recorders=2)
+    found = {nth: workers.late(of, nth) for nth in range(0, count(Hour(recorded("kraken"))), 4)}
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("tried", "nth"), [(luigi_hour.killed, 4), (luigi_hour.killed, 21), (luigi_hour.without_luigid, 12)]
+)
+def test_luigi_may_be_killed(
+    server: str, tried: Callable[[Recorded, str, int], list[Violation] | None], nth: int
+) -> None:
+    """The worker, in the lake or in Postgres; or luigid, which forgets who was at what."""
+    assert tried(recorded("coinbase", "kraken"), server, nth) == []
 
 
 class Careless:

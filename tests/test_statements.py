@@ -13,6 +13,7 @@ from stream.settings import WarehouseSettings
 from tasks import warehouse
 from tests.boundaries.pooler import pooler
 from tests.boundaries.statements import CHANGED, HOWS, JOBS, Job, Place
+from tests.boundaries.turns import in_waiting
 from tests.versions import HOUR, NEXT, bars, candles, ledger
 
 
@@ -31,6 +32,13 @@ def test_a_statement_may_go_wrong_in_any_way(place: Place, job: Job) -> None:
     """At any moment the hour is wholly old or wholly new, and the next publish makes it new."""
     tried = list(zip(range(place.count(job)), itertools.cycle(HOWS), strict=False))
     found = {(nth, how): place.interrupted(job, nth, how) for nth, how in tried[::2]}
+    assert not any(found.values()), found
+
+
+def test_two_publishers_may_take_turns(place: Place) -> None:
+    """One of them waits for the other at any exchange, twice; the last one's version stands."""
+    each = range(place.count(CHANGED) + 1)
+    found = {one: place.both(in_waiting(*one)) for one in list(itertools.product(each, each))[::83]}
     assert not any(found.values()), found
 
 

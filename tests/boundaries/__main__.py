@@ -31,9 +31,11 @@ def table(seed: int, worlds: int) -> int:
     heads = ("boundary", "fault", "tried", "lines acknowledged", *_SHOWN)
     print("| " + " | ".join(heads) + " |\n|---|---|" + "---:|" * (len(heads) - 2), flush=True)
     sums: Counter[str] = Counter()
-    jobs = [(number, seed + n) for number in range(len(_ALL)) for n in range(worlds if number < len(ROWS) else 1)]
+    # The long ones first, so that no process is left alone with them.
+    numbers = reversed(range(len(_ALL)))
+    jobs = [(number, seed + n) for number in numbers for n in range(worlds if number < len(ROWS) else 1)]
     counts = [Counter[str]() for _ in _ALL]
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(3) as pool:  # for two cores: some wait for other processes
         for (number, _), found in zip(jobs, pool.map(_tried, *zip(*jobs, strict=True)), strict=True):
             counts[number].update(found)
     for row, count in zip(_ALL, counts, strict=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from tasks.warehouse import embedded
-from tests.boundaries import calls, requests, s3_proxy, server, statements
-from tests.boundaries.hour import Hour, recorded
+from tests.boundaries import calls, luigi_hour, requests, s3_proxy, server, statements, turns, workers
+from tests.boundaries.hour import Hour, Recorded, recorded
 from tests.boundaries.pooler import pooler
 from tests.boundaries.upload import Upload
 from tests.sim.judge import Violation
@@ -91,10 +93,57 @@ def _published(place: statements.Place, jobs: Sequence[statements.Job], how: str
     place.close()
 
 
+def _turns() -> Iterator[Tried]:
+    of = recorded("kraken")
+    each = range(calls.count(Hour(of)) + 1)
+    for first, second in itertools.product(each, each):
+        yield Hour(of).lines, workers.both(of, turns.switched(first, second))
+
+
+def _turns_by_chance() -> Iterator[Tried]:
+    for seed in range(100):
+        of, chance = recorded("coinbase" if seed % 2 else "kraken"), random.Random(seed)
+        yield Hour(of).lines, workers.both(of, lambda _, chance=chance: chance.randrange(2))  # type: ignore[misc]
+
+
+def _late() -> Iterator[Tried]:
+    for exchange in ("kraken", "coinbase"):
+        of = recorded(exchange, recorders=2)
+        for nth in itertools.count():
+            wrong = workers.late(of, nth)
+            if wrong is None:
+                break
+            yield Hour(of).lines, wrong
+
+
+def _publishers() -> Iterator[Tried]:
+    with _warehouse() as dsn:
+        place = statements.Place(dsn)
+        each = range(0, place.count(statements.CHANGED) + 1, 2)
+        for first, second in itertools.product(each, each):
+            yield statements.LINES, place.both(turns.in_waiting(first, second))
+        place.close()
+
+
+def _luigi(tried: Callable[[Recorded, str, int], list[Violation] | None], every: int) -> Iterator[Tried]:
+    of = recorded("coinbase", "kraken")
+    with _server() as server:
+        for nth in itertools.count(0, every):
+            wrong = tried(of, server, nth)
+            if wrong is None:
+                break
+            yield Hour(of).lines, wrong
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="klines-faults-") as name, embedded.server(Path(name)) as own:
+        yield own
+
+
 @contextmanager
 def _warehouse() -> Iterator[str]:
-    folder = tempfile.TemporaryDirectory(prefix="klines-faults-")
-    with folder as name, embedded.server(Path(name)) as own, database(own) as dsn:
+    with _server() as own, database(own) as dsn:
         yield dsn
 
 
@@ -108,4 +157,14 @@ EVERY = (
         if "cut" not in how  # a client does not know which session it has
     ),
     *(Every("Postgres, each statement", fault, partial(_ill, how)) for how, fault in server.HOWS.items()),
+    Every("workers", "two on one hour, in each order in which one waits twice for the other", _turns),
+    Every("workers", "two on one hour, by turns as chance has it", _turns_by_chance),
+    Every("workers", "a recorder's lines come late, before each call of a worker", _late),
+    Every("workers", "two publish an hour, in the orders in which one waits twice for the other", _publishers),
+    Every("workers", "Luigi's worker is killed before a step", partial(_luigi, luigi_hour.killed, 3)),
+    Every(
+        "workers",
+        "luigid is killed and started again at a worker's step",
+        partial(_luigi, luigi_hour.without_luigid, 12),
+    ),
 )

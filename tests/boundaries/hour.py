@@ -27,7 +27,7 @@ from tests.sim.store import Objects, SimStore
 from tests.sim.worker import Surroundings, Worker
 from tests.sim.world import GRACE, HOUR, SYMBOLS, World
 
-_EVIDENCE = ("bronze/stream/", "bronze/rest/")
+EVIDENCE = ("bronze/stream/", "bronze/rest/")
 """What is never changed: all else is made from it."""
 _processes = itertools.count(1)
 
@@ -71,23 +71,27 @@ class _Rest(httpx.BaseTransport):
 class Recorded:
     """An hour of some exchanges as a recorder left it: after a third of it, with minutes that only REST can finish."""
 
-    def __init__(self, exchanges: tuple[str, ...], pairs: int) -> None:
-        self.world = World(seed=15, exchanges=exchanges, pairs=pairs, minutes=20, faults={"lost_finals": 0.2})
+    def __init__(self, exchanges: tuple[str, ...], recorders: int) -> None:
+        self.world = World(seed=15, exchanges=exchanges, recorders=recorders, minutes=20, faults={"lost_finals": 0.2})
         self.objects = Objects(_only(live(self.world).objects, ("bronze/stream/",)))
+        self._rest = _Rest(self.world)
+        self._derived: dict[tuple[tuple[str, bytes], ...], Objects] = {}
         self.done = self.derive(self.objects)
         """The objects after an hour's work that nobody disturbs."""
 
     def derive(self, objects: Objects) -> Objects:
-        """The objects after the work on these."""
-        objects = Objects(objects)
-        self.work(SimStore(objects))
-        return objects
+        """The objects after the work on these, done once."""
+        given = tuple(sorted(objects.items()))
+        if given not in self._derived:
+            self._derived[given] = Objects(objects)
+            self.work(SimStore(self._derived[given]))
+        return self._derived[given]
 
     def work(self, lake: Lake, later: float = 0.0) -> None:
         """A process of a worker brings the hour up to date, so many seconds later than others."""
         lake.root = f"process {next(_processes)}"  # what a process remembers of a lake is its own
         found = configured(self.world, Still(later), "worker")
-        Worker(Surroundings(found, lake, _Rest(self.world), random.Random(1)), [HOUR], publishes=False).run()
+        Worker(Surroundings(found, lake, self._rest, random.Random(1)), [HOUR], publishes=False).run()
 
     def wrong(self, objects: Objects, seen: Objects) -> Iterator[Violation]:
         """Evidence is as it was `seen`, or more; all else is what it gives; silver says the same of the market."""
@@ -95,8 +99,8 @@ class Recorded:
         for key, data in seen.items():
             if objects.get(key) != data:
                 yield Violation("lost", f"{key} was changed")
-        evident = _only(objects, _EVIDENCE)
-        same = evident == _only(self.done, _EVIDENCE)
+        evident = _only(objects, EVIDENCE)
+        same = evident == _only(self.done, EVIDENCE)
         yield from differences(objects, self.done if same else self.derive(evident), "wrong")
         for key in self.done.under("silver/"):
             if key in objects and _said(objects, key) != _said(self.done, key):
@@ -104,9 +108,9 @@ class Recorded:
 
 
 @functools.cache
-def recorded(*exchanges: str, pairs: int = 1) -> Recorded:
+def recorded(*exchanges: str, recorders: int = 1) -> Recorded:
     """Once in a process."""
-    return Recorded(exchanges, pairs)
+    return Recorded(exchanges, recorders)
 
 
 class Hour:
@@ -125,7 +129,7 @@ class Hour:
     def another(self, deed: Callable[[], Any]) -> None:  # noqa: ARG002  # among all that it does is that
         """A second one, which nobody disturbs, does all of it; what it was answered is evidence, too."""
         self._of.work(SimStore(self.objects), later=1.0)
-        self._seen = _only(self.objects, _EVIDENCE)
+        self._seen = _only(self.objects, EVIDENCE)
 
     def wrong(self, objects: Objects) -> Iterator[Violation]:
         """As in `Recorded.wrong`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import select
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -24,7 +25,9 @@ from stream.settings import WarehouseSettings
 from tasks import warehouse
 from tests import versions
 from tests.boundaries.calls import Dead
+from tests.boundaries.turns import Choose, in_turns
 from tests.sim.judge import Violation
+from tests.sim.store import Call
 
 HOWS = {
     "cut before": "the session is ended before a statement",
@@ -77,7 +80,8 @@ class Version(NamedTuple):
 LINES = 60 * len(versions.PAIRS)
 """Candles of an hour."""
 _RULE = "rule"
-_NONE, _OLD, _NEW = Version(), Version(100.1, "a"), Version(200.2, "b")
+_NONE, _OLD, _NEW, _OTHER = Version(), Version(100.1, "a"), Version(200.2, "b"), Version(300.3, "c")
+_BOTH = (_NEW, _OTHER)
 
 
 class Job(NamedTuple):
@@ -194,6 +198,38 @@ class Place:
         wrong += [Violation("wrong", f"{job.name}, {how} {nth}: {one}") for one in seen if one not in whole]
         if last != whole[-1]:
             wrong.append(Violation("missing", f"{job.name}, {how} {nth}: in the end there is {last}"))
+        return wrong
+
+    def both(self, choose: Choose) -> list[Violation]:
+        """What is wrong, at any moment and in the end, when two publish an hour that changed, each what it knows of it.
+
+        They take turns at every exchange. One that waits for the other asks again and again.
+        """
+        hour, calls, seen = next(self._hours), dict[int, Call](), list[tuple[Any, ...]]()
+        with warehouse.connect(self.settings) as house:
+            _old(house, hour)
+
+        def step(_connection: psycopg.Connection[Any], name: str, exchange: Callable[[], Any]) -> Any:
+            found = calls[threading.get_ident()]("exchange", name, exchange)
+            seen.extend(self._look(hour))
+            return found
+
+        def publisher(version: Version) -> Callable[[Call], None]:
+            def work(call: Call) -> None:
+                calls[threading.get_ident()] = call
+                with warehouse.connect(self.settings) as house:
+                    _publish(version, house, hour)
+
+            return work
+
+        with self._stepped(step), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tasks.warehouse.postgres._SAID_EVERY", 0.001)
+            in_turns([publisher(_NEW), publisher(_OTHER)], choose)
+        bars = _OLD.bars
+        wrong = [Violation("wrong", str(one)) for one in seen if one not in [v.candles + bars for v in (_OLD, *_BOTH)]]
+        (last,) = self._look(hour)
+        if last not in [version.candles + bars for version in _BOTH]:
+            wrong.append(Violation("missing", f"in the end there is {last}"))
         return wrong
 
     def _try(self, job: Job, hour: datetime, step: _Step) -> None:
