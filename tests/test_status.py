@@ -11,13 +11,13 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from stream.clock import HOUR
+from stream.health import WORD
 from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from tasks import SilverHour, warehouse
@@ -95,15 +95,9 @@ def test_a_recorder_lives_and_is_killed(tmp_path: Path, warehouse_settings: Ware
             async def ask(*arguments: str) -> tuple[int, str]:
                 return await asyncio.to_thread(status, config, *arguments)
 
-            page: dict[str, Any] = {}
-
-            async def heard() -> bool:
-                page.update(json.loads((await ask("--json"))[1]))
-                return page["recorder"]["last_heard"] is not None
-
-            async with asyncio.timeout(PATIENCE):
-                while not await heard():  # noqa: ASYNC110  # it looks at files
-                    await asyncio.sleep(0.1)
+            word = tmp_path / "spool" / WORD
+            await until(lambda: word.exists() and b'"heard":"' in word.read_bytes())
+            page = json.loads((await ask("--json"))[1])
             code, said = await ask()
             assert code == 0 and said.endswith("✓ Nobody needs to get up.")
             assert "recorder test, recording; 1 of 1 connections, 1 of 1 pairs as usual; last message" in said
@@ -121,12 +115,11 @@ def test_a_recorder_lives_and_is_killed(tmp_path: Path, warehouse_settings: Ware
             assert "✗ Nothing is recorded: the recorder test ended without a word" in said
             assert "Start it: klines record." in said and "the next start brings them into the lake" in said
 
-            last_word = (tmp_path / "spool" / "health.json").read_bytes
-            killed = last_word()
+            killed = word.read_bytes()
             running = await start_process(tmp_path, server)
             with config.open("a") as file:
                 file.write(f"[warehouse]\ndsn = {warehouse_settings.dsn}\n")
-            await until(lambda: last_word() != killed)
+            await until(lambda: word.read_bytes() != killed)
             running.send_signal(signal.SIGTERM)
             await running.communicate()
             assert running.returncode == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from contextlib import suppress
 
 import pytest
+from botocore.loaders import create_loader
 
 from stream.errors import LakeError
 from stream.lake.s3 import S3Lake
@@ -33,8 +35,9 @@ _numbers = itertools.count(1)
 
 
 def hasty(patch: pytest.MonkeyPatch) -> None:
-    """The library's waits between two attempts are over at once, and it has credentials."""
+    """The library's waits between two attempts are over at once; it has credentials, and reads its own files once."""
     patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
     for name, value in CREDENTIALS.items():
         patch.setenv(name, value)
 

@@ -76,7 +76,7 @@ WORLDS = {
         incidents=tuple(Killed(at=at(minute, 7), away=LONG) for minute in (4, 21, 38, 55)),
     ),
     "the hour's last trades lost": World(
-        seed=18, exchanges=("coinbase",), pairs=6, faults={"lost_finals": 1.0, "silent": 0.3}, incidents=()
+        seed=18, exchanges=("coinbase",), pairs=3, faults={"lost_finals": 1.0, "silent": 0.3}, incidents=()
     ),
     "full for an instant": World(
         seed=19,
@@ -112,18 +112,18 @@ WORLDS = {
         seed=23,
         exchanges=("coinbase", "kraken"),
         recorders=2,
-        minutes=45,
+        minutes=30,
         faults={"lost_finals": 0.2},
         incidents=(
-            *(Killed(at=at(minute, 31), away=400, who=0) for minute in (5, 25)),
-            *(Killed(at=at(minute, 31), away=400, who=1) for minute in (10, 30)),
+            *(Killed(at=at(minute, 31), away=400, who=0) for minute in (2, 17)),
+            *(Killed(at=at(minute, 31), away=400, who=1) for minute in (7, 22)),
         ),
     ),
     "two workers at once": World(
         seed=24,
         exchanges=("kraken", "okx"),
-        pairs=3,
-        minutes=30,
+        pairs=2,
+        minutes=20,
         incidents=(
             Rest(at=at(60), exchange="kraken", lasting=200, kind="503"),
             *(Run(at=at(62, 10 + second / 7)) for second in range(4)),
@@ -154,7 +154,7 @@ WORLDS = {
     "early, by a clock that is ahead": World(
         seed=27,
         exchanges=("coinbase", "kraken"),
-        minutes=40,
+        minutes=25,
         incidents=(Run(at=at(20, 30), ahead=3_600), Run(at=at(45, 12), ahead=3_600)),
     ),
     "killed behind a half-open line": World(
