@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from tests.recording import PATIENCE
+
 _SESSIONS = 4
 _PLAIN = 196608  # the version of the protocol, in place of a request for encryption
 _BUFFER = 1 << 16
@@ -50,10 +52,15 @@ class _Pool:
         self._waiting: queue.SimpleQueue[psycopg.Connection[tuple[object, ...]]] = queue.SimpleQueue()
         for _ in range(_SESSIONS):
             self._open()
-        threading.Thread(target=self._listen, args=(listening,), daemon=True).start()
+        self._attending: list[threading.Thread] = []
+        self._listening = threading.Thread(target=self._listen, args=(listening,), daemon=True)
+        self._listening.start()
 
     def close(self) -> None:
-        """Those that wait."""
+        """Nobody listens any more, and the clients have gone: all sessions wait in a row soon, and are ended."""
+        self._listening.join(PATIENCE)
+        for thread in self._attending:
+            thread.join(PATIENCE)
         with suppress(queue.Empty):
             while True:
                 self._waiting.get_nowait().close()
@@ -68,7 +75,8 @@ class _Pool:
         with suppress(OSError):
             while True:
                 client, _ = listening.accept()
-                threading.Thread(target=self._attend, args=(client,), daemon=True).start()
+                self._attending.append(threading.Thread(target=self._attend, args=(client,), daemon=True))
+                self._attending[-1].start()
 
     def _attend(self, client: socket.socket) -> None:
         """One client: whenever it begins something, it gets the session that has waited longest."""
