@@ -45,6 +45,8 @@ class Spool:
     def __init__(self, disk: Disk, clock: Clock) -> None:
         self.numbers = Numbers(clock)
         """Shared with the connections, whose names must not repeat either."""
+        self.inherited = frozenset[int]()
+        """The segments that an earlier process left. It may have uploaded them, and more of them than is here now."""
         self.size = 0
         """Bytes in the open segment."""
         self.written = 0
@@ -78,6 +80,7 @@ class Spool:
         except OSError as error:
             raise self._refused("be opened", error) from error
         self.numbers = Numbers(self._clock, max(left, default=0))
+        self.inherited = frozenset(left)
         self.recover()
 
     def close(self) -> None:

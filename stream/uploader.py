@@ -102,9 +102,21 @@ class Uploader:
 
         def put(key: str) -> None:
             body = b"".join(lines(content, places[key]))
+            if segment in self._spool.inherited:
+                body = self._added(key, body)
             self._lake.put(key, compress(body) if key.endswith(".zst") else body)
 
         self._lake.each(put, sorted(places))
+
+    def _added(self, key: str, body: bytes) -> bytes:
+        """What is there, and behind it what is not: a disk may bring back less than was uploaded."""
+        if self._lake.tail(key, 1) is None:
+            return body
+        there = self._lake.get(key)
+        if key.endswith(".zst"):
+            there = decompress(there)
+        known = set(there.splitlines(keepends=True))
+        return there + b"".join(line for line in body.splitlines(keepends=True) if line not in known)
 
 
 def split(content: Content, *, recorder: str, segment: int, suffix: str) -> dict[str, array[int]]:
@@ -136,6 +148,13 @@ def compress(body: bytes) -> bytes:
     """One zstd frame; the same bytes for the same body."""
     compressed: bytes = pyarrow.Codec("zstd", _LEVEL).compress(body, asbytes=True)
     return compressed
+
+
+def decompress(data: bytes) -> bytes:
+    """What `compress` was given."""
+    with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
+        body: bytes = stream.read()
+    return body
 
 
 _DAMAGED: _Place = ("", None, "")

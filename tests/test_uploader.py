@@ -146,6 +146,23 @@ def test_a_segment_stays_until_all_of_its_objects_are_there(tmp_path: Path, spoo
         assert not spool.sealed() and len(read_lake(tmp_path / "lake")) == 5
 
 
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_what_an_earlier_process_uploaded_stays(tmp_path: Path, spool: Spool, compression: str) -> None:
+    """The disk has forgotten a line of its segment, and remembers another: the object has them all, each once."""
+    whole = [alive(start=HOUR + n * MINUTE) for n in range(3)]
+    lake = FailingLake(tmp_path / "lake")
+    with spool:
+        number = segment(spool, *whole[:2])
+        with spool.content(number) as content:
+            kept = bytes(content[:])
+        make(spool, lake, compression).upload(number)
+    (tmp_path / "spool" / f"{number:013d}.jsonl").write_bytes(kept.splitlines(keepends=True)[0] + whole[2])
+    with Spool(Folder(tmp_path / "spool"), Clock()) as later:
+        make(later, lake, compression).upload(number)
+    (found,) = read_lake(tmp_path / "lake").values()
+    assert found == b"".join(whole)
+
+
 def test_an_outage_is_one_incident(tmp_path: Path, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     """Failures are repeated with patience, logged once, and everything arrives when the store is back."""
     caplog.set_level(logging.INFO)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from tests.sim.judge import judge
 from tests.sim.mutants import MUTANTS
 from tests.sim.published import database
 from tests.sim.world import draw, read, written
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -59,3 +62,6 @@ def test_mutants_name_worlds_that_are_there() -> None:
     """`python -m tests.sim mutants` tries them."""
     assert {mutant.world for mutant in MUTANTS} <= WORLDS.keys()
     assert len({mutant.rule for mutant in MUTANTS}) == len(MUTANTS)
+    for mutant in MUTANTS:  # else it would be the missing text that is noticed
+        source = (ROOT / mutant.module.replace(".", "/")).with_suffix(".py").read_text()
+        assert source.count(mutant.old) == 1, mutant.rule

@@ -277,6 +277,18 @@ WORLDS = {
             Killed(at=at(6, 30), away=30, power=True),
         ),
     ),
+    "uploaded from a disk that fails, which forgets it": World(
+        seed=801876,
+        exchanges=("coinbase",),
+        flush=900.0,
+        minutes=56,
+        incidents=(
+            Ill(at=1738.03, lasting=199.9, illness="fsync"),
+            Ill(at=1983.0, lasting=87.8, illness="rename"),
+            Ill(at=2060.33, lasting=560.0, illness="quota"),
+            Killed(at=2337.1, away=300.0, power=True, doing="create", nth=2),
+        ),
+    ),
     "rows that REST leaves out": World(
         seed=29,
         exchanges=("coinbase", "kraken"),

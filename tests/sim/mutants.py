@@ -208,6 +208,13 @@ MUTANTS = (
     ),
     Mutant(
         "stream.uploader",
+        "what a disk has forgotten of a segment stays in the lake",
+        "            if segment in self._spool.inherited:\n                body = self._added(key, body)\n",
+        "",
+        "uploaded from a disk that fails, which forgets it",
+    ),
+    Mutant(
+        "stream.uploader",
         "each segment has objects of its own",
         "_key(place, recorder, segment, suffix), array",
         "_key(place, recorder, 7, suffix), array",
@@ -375,7 +382,7 @@ MUTANTS = (
     Mutant(
         "tasks.warehouse.publish",
         "an hour that changed is replaced",
-        'return found["attached"] and set(self._ledger(hour, hour + HOUR)) == set(ledger)',
+        'return found["attached"] and set(self._read(hour, hour + HOUR)) == set(ledger)',
         'return bool(found["attached"])',
         "published again and again",
     ),
