@@ -84,6 +84,7 @@ class StatusLine(msgspec.Struct, kw_only=True, gc=False):
 
     `connected`, `subscribed`, `refused`, `stale`, `lost`, `disconnected`, `exchange` (detail begins with the
     exchange's own word) come from the recorder; `answered` comes from REST and carries what the answer covers.
+    `rejected` comes from both: what came about this pair, in this interval if there is one, could not be a candle.
     """
 
     exchange: str
@@ -93,10 +94,12 @@ class StatusLine(msgspec.Struct, kw_only=True, gc=False):
     event_type: Literal["status"] = "status"
     event_ts: None = None
     recv_ts: datetime
-    interval_start: None = None
-    interval_end: None = None
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
     conn: str | None
-    status: Literal["connected", "subscribed", "refused", "stale", "lost", "disconnected", "exchange", "answered"]
+    status: Literal[
+        "connected", "subscribed", "refused", "stale", "lost", "disconnected", "exchange", "answered", "rejected"
+    ]
     detail: str
     asked_start: datetime | None = None
     asked_end: datetime | None = None
@@ -108,9 +111,14 @@ class StatusLine(msgspec.Struct, kw_only=True, gc=False):
 
 
 class RejectedLine(msgspec.Struct, kw_only=True, gc=False):
-    """A message that no parser accepted, verbatim, with the reason. It is kept apart, under bronze/rejected."""
+    """A message that was not understood, or not wholly, verbatim, with the reason; of REST, the element.
+
+    It is kept apart, under bronze/rejected.
+    """
 
     exchange: str
+    symbol: str | None = None
+    """The pair that REST was asked about."""
     event_type: Literal["rejected"] = "rejected"
     recv_ts: datetime
     conn: str | None

@@ -6,6 +6,7 @@ does not answer at all is left alone for the rest of the run: the next pair woul
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ import httpx
 from stream.backoff import attempts
 from stream.clock import Clock, http_date
 from stream.errors import MessageError, RestError, UnknownPair
-from stream.wire import Exchange, Fetched, Fetching, Instrument, Request, Response
+from stream.wire import Exchange, Fetched, Fetching, Instrument, Novelty, Request, Response
+
+log = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 60.0
 """Seconds of the clock. An exchange that asks for more (a ban) is left alone for this run."""
@@ -61,11 +64,16 @@ class RestClient:
         self._chance = chance
         self._pace = threading.Lock()
         self._given_up: str | None = None
+        self._said: set[str] = set()
 
     def candles(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         """What REST knows of `start <= interval_start < end`; RestError when it cannot be had."""
         with self._understanding():
-            return self._converse(self._exchange.fetch_candles(symbol, start, end))
+            fetched = self._converse(self._exchange.fetch_candles(symbol, start, end))
+        for new in {one.what for one in fetched.odd if isinstance(one, Novelty)} - self._said:
+            self._said.add(new)
+            log.warning("%s: new in what REST answers: %s", self._exchange.ID, new)
+        return fetched
 
     def instruments(self) -> list[Instrument]:
         """The exchange's list of pairs; RestError when it cannot be had."""

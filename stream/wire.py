@@ -5,21 +5,14 @@ Everything here is plain data. Exchange modules produce it, nothing here opens a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 import msgspec
 
-from stream.errors import MessageError
-
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ROUNDED = 0.005
-"""Exchanges round volumes: the mean price that follows from them may be off by this share ..."""
-_CENT = 0.01
-"""... and by this much of the quote currency, where next to nothing was traded."""
 
 
 class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -58,6 +51,27 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: str
 
 
+class Misfit(msgspec.Struct, frozen=True, kw_only=True):
+    """An element of a message or of an answer that is no candle and no trade. It costs itself, not its neighbours.
+
+    `native_symbol` and `minute` say what it is about, as far as that can be told. `payload` is the element as it came.
+    """
+
+    native_symbol: str | None
+    minute: datetime | None
+    reason: str
+    payload: str
+
+
+class Novelty(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange sends more than this version knows, beside what it knows."""
+
+    what: str
+
+
+Odd = Misfit | Novelty
+
+
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange acknowledged a subscription: one symbol's, or all of the request's when it names none."""
 
@@ -94,7 +108,7 @@ class Sequence(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
-Record = Candle | Trade | Subscribed | Refused | Notice | Pong | Sequence
+Record = Candle | Trade | Misfit | Novelty | Subscribed | Refused | Notice | Pong | Sequence
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,12 +204,14 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     `covered_start`..`covered_end` is the stretch with rows on both sides: what has no row inside it, has none at the
     exchange. What that `silence` means: `no_data` (this exchange has a flat row for a minute without trades, so a
     minute without a row was lost there), `no_trade_if_alive` (nobody traded, if the stream was alive and silent too)
-    or `no_trade` (the range was read trade by trade). `previous_close` is the last price before the range, None where
-    unknown. `beyond_history` says that the exchange no longer serves (part of) the range.
+    or `no_trade` (the range was read trade by trade). It says nothing of minutes that misfits are about.
+    `previous_close` is the last price before the range, None where unknown. `beyond_history` says that the exchange no
+    longer serves (part of) the range.
     """
 
     candles: list[Candle] = []
     trades: list[Trade] = []
+    odd: list[Odd] = []
     covered_start: datetime | None = None
     covered_end: datetime | None = None
     silence: Silence = "no_data"
@@ -233,7 +249,7 @@ class Exchange(Protocol):
         """The text that takes these subscriptions back."""
 
     def parse_message(self, text: str | bytes, /) -> list[Record]:
-        """A websocket text → its records; [] for heartbeats; MessageError for what is not understood."""
+        """A websocket text → its records; [] for heartbeats; MessageError for what is not understood as a whole."""
 
     def instruments_request(self) -> Request:
         """The request for the list of pairs."""
@@ -266,34 +282,3 @@ def milliseconds(moment: datetime) -> int:
 def seconds(moment: datetime) -> int:
     """Whole seconds since the epoch."""
     return (moment - EPOCH) // timedelta(seconds=1)
-
-
-def check_candle(candle: Candle) -> Candle:
-    """The candle itself, or MessageError naming what no real candle can have."""
-    o, h, low, c, v, q = candle.open, candle.high, candle.low, candle.close, candle.volume, candle.quote_volume
-    if not (0 < low <= o <= h < math.inf and low <= c <= h):
-        raise MessageError(
-            f"{candle.native_symbol} {candle.interval_start:%Y-%m-%dT%H:%M:%SZ}: open {o}, high {h}, low {low}, "
-            f"close {c} cannot be one candle (0 < low <= open, close <= high)"
-        )
-    if not 0 <= v < math.inf:
-        raise MessageError(f"{candle.native_symbol} {candle.interval_start}: the volume {v} is not a quantity")
-    if q is not None and not low * v * (1 - _ROUNDED) - _CENT <= q <= h * v * (1 + _ROUNDED) + _CENT:
-        raise MessageError(
-            f"{candle.native_symbol} {candle.interval_start:%Y-%m-%dT%H:%M:%SZ}: the quote volume {q} over the volume "
-            f"{v} is no price between low {low} and high {h}: the two may be swapped, or mean something else"
-        )
-    start = candle.interval_start
-    if start.second or start.microsecond:
-        raise MessageError(f"{candle.native_symbol}: the interval start {start.isoformat()} is not on the minute")
-    return candle
-
-
-def check_trade(trade: Trade) -> Trade:
-    """The trade itself, or MessageError naming what no real trade can have."""
-    if not (0 < trade.price < math.inf and 0 < trade.size < math.inf):
-        raise MessageError(
-            f"{trade.native_symbol}: the trade {trade.trade_id} has price {trade.price} and size {trade.size}; "
-            "both must be more than 0"
-        )
-    return trade

@@ -47,12 +47,18 @@ class Pair(NamedTuple):
         return any(self.lived(conn, minute, minute, minute) for conn in {line["conn"] for line in self.lines})
 
     def silent(self, minute: datetime) -> datetime | None:
-        """When the last word came that nobody traded: REST covers the minute, and nothing shows a trade."""
-        seen = any(row["interval_start"] == minute and not _flat(row) for row in self.stream)
+        """When the last word came that nobody traded: REST covers the minute, and nothing shows a trade, or may."""
+        traded = any(row["interval_start"] == minute and not _flat(row) for row in self.stream)
+        seen = traded or self.rejected(minute)
         means = {"no_trade": not seen, "no_trade_if_alive": not seen and self.heard(minute), "no_data": False}
         told = [one for one in self.answers if one["covered_start"] and means[one["silence"]]]
         told = [one for one in told if one["covered_start"] <= minute and minute + MINUTE <= one["covered_end"]]
         return max((one["recv_ts"] for one in told), default=None)
+
+    def rejected(self, minute: datetime) -> bool:
+        """Something came about the minute that could not be read."""
+        lines = [*self.lines, *self.answers]
+        return any(one["status"] == "rejected" and one["interval_start"] == minute for one in lines)
 
     def choose(self, minute: datetime, price: float | None, over: datetime) -> tuple[str, Row | None]:
         """Verdict and candle. `price`: the close of the minute before, where known. `over`: the end of the hour."""
@@ -66,11 +72,12 @@ class Pair(NamedTuple):
 
     def cause(self, minute: datetime) -> str:
         """Why the minute is missing."""
-        asked = [one for one in self.answers if one["asked_start"] <= minute < one["asked_end"]]
+        asked = [one for one in self.answers if one["asked_start"] and one["asked_start"] <= minute < one["asked_end"]]
         said = [one for one in self.lines if one["status"] == "exchange" and one["recv_ts"] <= minute + MINUTE]
         last = max(said, key=lambda one: _known(one, "recv_ts", "detail"), default={"detail": "online"})
         causes = {
             "rest_unavailable": not asked,
+            "rejected": self.rejected(minute),
             "beyond_rest_history": any(one["beyond_history"] for one in asked),
             "exchange_status": not last["detail"].startswith("online"),
             "not_recording": not self.lines and not self.stream,

@@ -15,7 +15,7 @@ from stream.emulator.venue import Session
 from stream.emulator.venues.bybit import Bybit
 from stream.errors import MessageError
 from stream.exchanges import bybit
-from stream.wire import MINUTE, Candle, Exchange, Fetched, Pong, Refused, Request, Response, Subscribed
+from stream.wire import MINUTE, Candle, Exchange, Fetched, Misfit, Pong, Refused, Request, Response, Subscribed
 from tests.emulated import FIRST, in_memory
 from tests.recording import Journal, connection, like, payload
 from tests.sim.loop import run
@@ -75,15 +75,21 @@ def test_rows_of_another_market_are_none() -> None:
     ("change", "names"),
     [
         (('"kline.1.', '"kline.5.'), "kline.5.BTCUSDT"),
-        (('"interval":"1"', '"interval":"5"'), "interval was '5'"),
         (('"snapshot"', '"delta"'), "delta"),
         (('"ts":1772444520003,', ""), "ts=None"),
     ],
 )
 def test_what_is_no_whole_minute_is_refused(change: tuple[str, str], names: str) -> None:
-    """Other topics, other intervals, parts of candles."""
+    """Other topics, parts of candles."""
     with pytest.raises(MessageError, match=names):
         bybit.parse_message(payload("bybit/ws/candle_final.json").replace(*change))
+
+
+def test_another_interval_costs_its_candle() -> None:
+    """It is kept, with what it is about."""
+    (misfit,) = bybit.parse_message(payload("bybit/ws/candle_final.json").replace('"interval":"1"', '"interval":"5"'))
+    assert isinstance(misfit, Misfit) and "interval was '5'" in misfit.reason
+    assert misfit.native_symbol == "BTCUSDT" and misfit.minute is not None
 
 
 def test_the_boundary_message_has_two_candles() -> None:

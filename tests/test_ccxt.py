@@ -37,7 +37,7 @@ from stream.long_tail import dialect
 from stream.long_tail.feed import LongTail
 from stream.long_tail.rest import CcxtRest, open_ccxt
 from stream.recorder import Recorder
-from stream.wire import MINUTE, Fetched, from_milliseconds, milliseconds
+from stream.wire import MINUTE, Fetched, Misfit, from_milliseconds, milliseconds
 from tasks.hour import rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
 from tasks.tables import parquet
@@ -564,11 +564,19 @@ def test_rest_errors_are_sentences(error: Exception, kind: type[Exception], says
     assert calls == (attempts if attempts > 1 else 2)
 
 
+def test_a_row_that_is_no_candle_costs_itself() -> None:
+    """It is handed on as what it is; further columns mean nothing."""
+    first = MOMENT - 180_000
+    rows = [[first, None, 1, 1, 1, 1], [first + 60_000, 1, 1, 1, 1, 1, "new"], [first + 120_000, 1, 1, 1, 1, 1]]
+    start = from_milliseconds(first)
+    fetched = rest({"fetch_ohlcv": lambda *_: rows}).candles("BTC-USDT", start, start + 2 * MINUTE)
+    assert [one.interval_start for one in fetched.candles] == [start + MINUTE]
+    assert [(one.native_symbol, one.minute) for one in fetched.odd if isinstance(one, Misfit)] == [("BTC/USDT", start)]
+
+
 def test_rest_refuses_what_it_cannot_give() -> None:
-    """A row that is no candle, a pair that is not listed, an exchange without 1-minute candles."""
+    """A pair that is not listed, an exchange without 1-minute candles."""
     start = from_milliseconds(MOMENT)
-    with pytest.raises(RestError, match="is no candle"):
-        rest({"fetch_ohlcv": lambda *_: [[MOMENT, None, 1, 1, 1, 1]]}).candles("BTC-USDT", start, start + MINUTE)
     with pytest.raises(UnknownPair, match="does not list FOO-USDT"):
         rest({}).candles("FOO-USDT", start, start + MINUTE)
     client = rest({})

@@ -17,7 +17,7 @@ from stream.emulator.venue import Session
 from stream.emulator.venues.coinbase import Coinbase
 from stream.errors import MessageError
 from stream.exchanges import coinbase
-from stream.wire import MINUTE, Fetched, Refused, Request, Response, Sequence, Subscribed, Trade, seconds
+from stream.wire import MINUTE, Fetched, Misfit, Refused, Request, Response, Sequence, Subscribed, Trade, seconds
 from tests.emulated import END, FIRST, fetch, in_memory, listen
 from tests.sim.loop import run
 
@@ -80,8 +80,11 @@ def test_times_are_cut_off_not_rounded() -> None:
 )
 def test_what_is_no_trade_is_refused(changed: dict[str, str]) -> None:
     """A side that is none, a time without a zone, nothing traded, an id that is no number."""
-    with pytest.raises(MessageError):
-        coinbase.parse_message(pushed([deal(1, "2026-03-01T12:00:00Z") | changed]))
+    number, good, misfit = coinbase.parse_message(
+        pushed([deal(1, "2026-03-01T12:00:00Z") | changed, deal(2, "2026-03-01T12:00:01Z")])
+    )
+    assert isinstance(number, Sequence) and isinstance(good, Trade) and isinstance(misfit, Misfit)
+    assert misfit.native_symbol == good.native_symbol and misfit.minute == (NOON if "time" not in changed else None)
     with pytest.raises(MessageError):
         coinbase.parse_message('{"channel":"market_trades","sequence_num":1,"events":[{"type":"update"}]}')
 
@@ -177,8 +180,10 @@ def test_half_a_minute_of_trades_is_not_handed_on() -> None:
         _, fetched = converse(NOON, NOON + 4 * MINUTE, lambda request: answers[request.path.rpartition("/")[2]])
         assert [one.trade_id for one in fetched.trades] == left
     answers["ticker"] = {"trades": [deal(3, "2026-03-01T12:03:05Z", product_id="ETH-USD")]}
-    with pytest.raises(MessageError, match="trades of ETH-USD in an answer about BTC-USD"):
-        converse(NOON, NOON + 4 * MINUTE, lambda request: answers[request.path.rpartition("/")[2]])
+    _, fetched = converse(NOON, NOON + 4 * MINUTE, lambda request: answers[request.path.rpartition("/")[2]])
+    (misfit,) = fetched.odd
+    assert isinstance(misfit, Misfit) and "a trade of ETH-USD in an answer about BTC-USD" in misfit.reason
+    assert fetched.trades == [] and misfit.minute == NOON + 3 * MINUTE
 
 
 @pytest.mark.parametrize(

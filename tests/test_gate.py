@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from stream.emulator.venue import Session
 from stream.emulator.venues.gate import Gate
 from stream.errors import MessageError
 from stream.exchanges import gate
-from stream.wire import MINUTE, Candle, Fetched, Notice, Pong, Record, Refused, Request, Response, Subscribed
+from stream.wire import MINUTE, Candle, Fetched, Misfit, Notice, Pong, Record, Refused, Request, Response, Subscribed
 from tests.emulated import END, FIRST, equals
 from tests.recording import payload
 
@@ -144,16 +144,22 @@ def test_a_minute_without_a_row_is_silent_if_the_stream_was() -> None:
     ("change", "names"),
     [
         (('"1m_BTC', '"5m_BTC'), "interval was '5m'"),
-        (("spot.candlesticks", "futures.candlesticks"), "futures.candlesticks"),
         (('"a":"1.704912"', '"a":"107148.9"'), "may be swapped"),
         (('"a":"1.704912",', ""), "missing required field `a`"),  # as they were in 2021
         (('"t":"1784277360"', '"t":"1784277370"'), "not on the minute"),
     ],
 )
 def test_what_is_no_whole_minute_is_refused(change: tuple[str, str], names: str) -> None:
-    """Other intervals, other channels, volumes taken for each other, and messages without the base volume."""
-    with pytest.raises(MessageError, match=names):
-        gate.parse_message(payload("gate/ws/candle_final.json").replace(*change))
+    """Other intervals, volumes taken for each other, and messages without the base volume."""
+    (misfit,) = gate.parse_message(payload("gate/ws/candle_final.json").replace(*change))
+    assert isinstance(misfit, Misfit) and names in misfit.reason
+    assert misfit.minute == datetime(2026, 7, 17, 8, 36, tzinfo=UTC)
+
+
+def test_another_channel_is_refused() -> None:
+    """The futures' candles have another meaning."""
+    with pytest.raises(MessageError, match=r"futures\.candlesticks"):
+        gate.parse_message(payload("gate/ws/candle_final.json").replace("spot.candlesticks", "futures.candlesticks"))
 
 
 def test_a_candle_says_no_more_than_its_message() -> None:

@@ -13,7 +13,7 @@ from stream.emulator.venue import Session
 from stream.emulator.venues.okx import Okx
 from stream.errors import MessageError
 from stream.exchanges import okx
-from stream.wire import MINUTE, Candle, Fetched, Notice, Pong, Record, Refused, Response, Subscribed
+from stream.wire import MINUTE, Candle, Fetched, Misfit, Notice, Pong, Record, Refused, Response, Subscribed
 from tests.emulated import equals
 
 NOW = datetime(2025, 11, 10, 12, 24, 30, tzinfo=UTC)
@@ -78,13 +78,15 @@ def test_unconfirmed_rows_are_left_out_whatever_the_clock_says() -> None:
 
 
 def test_a_message_may_hold_several_rows() -> None:
-    """Each row is a candle with its own minute and its own bytes; 7 columns, and other intervals, are refused."""
+    """Each row is a candle with its own minute and its own bytes; other intervals are refused."""
     rows = [["1762777200000", "2", "3", "1", "2", "4", "8", "8", "1"], ["1762777260000", *"2222000", "0"]]
     arg = {"channel": "candle1m", "instId": "ETH-USDT"}
     candles = okx.parse_message(json.dumps({"arg": arg, "data": rows}))
     assert [one.is_final for one in candles if isinstance(one, Candle)] == [True, False]
     assert [json.loads(one.payload) for one in candles if isinstance(one, Candle)] == rows
-    for channel, data in (("candle1m", [rows[0][:7]]), ("candle1m", []), ("candle1M", rows)):
+    good, short = okx.parse_message(json.dumps({"arg": arg, "data": [rows[1], rows[0][:7]]}))
+    assert isinstance(good, Candle) and isinstance(short, Misfit) and short.minute is not None
+    for channel, data in (("candle1m", []), ("candle1M", rows)):
         with pytest.raises(MessageError):
             okx.parse_message(json.dumps({"arg": arg | {"channel": channel}, "data": data}))
 

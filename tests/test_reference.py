@@ -78,6 +78,14 @@ def _said(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def _rejected(draw: st.DrawFn) -> dict[str, Any]:
+    """A `rejected` line: what came about a minute, or about nobody knows which, could not be a candle."""
+    line = alive(0, symbol=draw(_symbols), conn=draw(_conns), recv_ts=at(draw(st.integers(0, 65)), 19), since=None)
+    minute = draw(st.one_of(st.none(), _minutes.map(at)))
+    return line | {"event_type": "status", "interval_start": minute, "status": "rejected", "detail": "of no kind"}
+
+
+@st.composite
 def _answers(draw: st.DrawFn) -> dict[str, Any]:
     """What REST answered: about all of it or a part, to its end or not, or that it no longer knows."""
     first, end = draw(st.sampled_from([(0, 60), (0, 60), (1, 4), (2, 60)]))
@@ -115,9 +123,9 @@ def worlds(draw: st.DrawFn) -> list[Rows]:
     message = _built() if kind == "trades" else _candles(flags[kind])
     return [
         draw(st.lists(message, max_size=14)),
-        draw(st.lists(st.one_of(_alive(), _alive(), _said()), max_size=12)),
+        draw(st.lists(st.one_of(_alive(), _alive(), _said(), _rejected()), max_size=12)),
         draw(st.lists(_rest(), max_size=6)),
-        draw(st.lists(_answers(), max_size=4)),
+        draw(st.lists(st.one_of(_answers(), _answers(), _answers(), _rejected()), max_size=4)),
     ]
 
 

@@ -122,6 +122,9 @@ def test_the_same_lines_in_other_segments_give_the_same_rows(lake: FolderLake, t
         (bronze.encode(update("binance", BTC, HOUR + timedelta(hours=2), 1)).strip(), "not in the hour"),
         (bronze.encode(update("binance", BTC, HOUR + timedelta(seconds=7), 1)).strip(), "not on the minute"),
         (bronze.encode(update("binance", BTC, HOUR, 1, low=101.5)).strip(), "cannot be one candle"),
+        (bronze.encode(update("binance", BTC, HOUR, 1, trade_count=2**31)).strip(), "not a bronze line"),
+        (bronze.encode(update("binance", BTC, HOUR, 1)).strip()[:-1] + b',"symbol":"x"}', "DuckDB cannot read it"),
+        (bronze.encode(update("binance", BTC, HOUR, 1)).replace(b"13:00:01Z", b"13:00:01z").strip(), "DuckDB cannot"),
     ],
     ids=[
         "torn",
@@ -133,6 +136,9 @@ def test_the_same_lines_in_other_segments_give_the_same_rows(lake: FolderLake, t
         "other hour",
         "off minute",
         "low > high",
+        "too many trades",
+        "a name twice",
+        "another way to write a time",
     ],
 )
 def test_bad_lines_are_counted_and_kept_aside(lake: FolderLake, bad: bytes, reason: str) -> None:
@@ -147,6 +153,21 @@ def test_bad_lines_are_counted_and_kept_aside(lake: FolderLake, bad: bytes, reas
     assert kept["message"] == bad.decode(errors="replace")
     assert reason in kept["reason"]
     assert key in kept["reason"]
+
+
+def test_bad_lines_of_every_kind_in_every_file(lake: FolderLake) -> None:
+    """What DuckDB cannot read, what it may not read, and what does not belong: each is kept, and only that is lost."""
+    good, foreign = hour_of_lines(BTC), bronze.encode(update("kraken", BTC, HOUR, 1))
+    twice = bronze.encode(update("binance", BTC, HOUR, 1)).strip()[:-1] + b',"symbol":"x"}\n'
+    for segment, part in enumerate((good[:60], good[60:120], good[120:]), 1):
+        bad = [b"{torn\n", foreign, twice, foreign]
+        lines = [*part[:7], bad[0], *part[7:20], bad[1], *part[20:40], bad[2], *part[40:], bad[3]]
+        upload(lake, "binance", BTC, HOUR, lines, segment=segment, suffix=".jsonl.zst" if segment == 2 else ".jsonl")
+    assert make(lake) == 12
+    assert parquet.read(lake, KEY)[0].num_rows == 120
+    kept = [line for one in lake.objects("bronze/rejected/") for line in lake.get(one.key).splitlines()]
+    messages = [json.loads(line)["message"] for line in kept]
+    assert sorted(messages) == sorted([line.decode().strip() for line in (b"{torn", foreign, twice, foreign)] * 3)
 
 
 def test_a_torn_last_line_is_kept_aside_and_a_second_run_says_the_same(lake: FolderLake) -> None:

@@ -104,8 +104,8 @@ def worlds(draw: st.DrawFn) -> tuple[list[Trade], list[dict[str, Any]], bool]:
         begin = draw(st.floats(-90, 60 * MINUTES)) if not whole else -90.0
         end = draw(st.floats(begin, 60 * MINUTES + 30)) if not whole else 60.0 * MINUTES + 30
         opened, closed = at(0, begin), at(0, end)
-        live = [one for one in made if opened < one.event_ts <= closed]
-        before = [one for one in made if one.event_ts <= opened][-draw(st.integers(1, 4)) :]
+        live = [one for one in made if opened <= one.event_ts <= closed]
+        before = [one for one in made if one.event_ts < opened][-draw(st.integers(1, 4)) :]
         lost: set[int | None] = set()
         # A trade with none on one side of it, of all that a connection had, is not lost here: no id would tell.
         between = live[:-1] if before else live[1:-1]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stream.emulator.bar import MINUTE, Bar
-from stream.emulator.market import Market
+from stream.emulator.market import Market, market
 from stream.emulator.trades import updates
 from stream.lake import Lake, layout
 from tasks.tables import parquet
@@ -41,13 +41,13 @@ def compare(
     """All candles of these hours in the lake's silver. `seed` and `silent` are those of the emulator."""
     found, hours = Silver(), list(hours)
     for exchange, symbol in pairs:
-        market = Market(exchange, seed=seed, silent=silent)
+        there = market(exchange, seed=seed, silent=silent)
         for hour in hours:
             table, facts = parquet.read(lake, layout.silver_key(exchange, symbol, hour))
             found.verdicts.update(
                 {f"{exchange} {name}": facts[name] for name in ("stream", "rest", "empty", "missing")}
             )
-            _compare_hour(found, market, exchange, symbol, hour, table.to_pylist())
+            _compare_hour(found, there, exchange, symbol, hour, table.to_pylist())
             found.notes += [f"{exchange} {symbol} {minute}: {cause}" for minute, cause in facts["causes"].items()]
     return found
 

@@ -41,6 +41,12 @@ _PRICES = {
 """About where the well-known ones were in November 2025, in dollars, so that a rehearsal looks familiar."""
 
 
+@functools.lru_cache(maxsize=32)
+def market(exchange: str, *, seed: int = 0, silent: float = 0.0) -> Market:
+    """The one that others have asked for already, if they have: it remembers what it has worked out."""
+    return Market(exchange, seed=seed, silent=silent)
+
+
 class Market:
     """The candles of one exchange. `silent` is the share of further silent minutes in the walks."""
 

@@ -21,7 +21,7 @@ from stream.emulator.addresses import Address, addresses
 from stream.emulator.bar import Bar
 from stream.emulator.faults import Faults
 from stream.emulator.feed import Feed
-from stream.emulator.market import Market
+from stream.emulator.market import market
 from stream.emulator.venue import Answer
 from stream.emulator.venues import VENUES
 from stream.errors import SettingsError
@@ -48,8 +48,8 @@ class Emulator:
                     f"take its line out. It knows {', '.join(VENUES)}."
                 )
             symbols = tuple(dict.fromkeys((*settings.pairs[exchange], *(listed or {}).get(exchange, ()))))
-            market = Market(exchange, seed=faults.seed, silent=faults.silent)
-            self._feeds[exchange] = Feed(VENUES[exchange](exchange, market, symbols), faults, self._clock)
+            there = market(exchange, seed=faults.seed, silent=faults.silent)
+            self._feeds[exchange] = Feed(VENUES[exchange](exchange, there, symbols), faults, self._clock)
         self._servers: list[Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 

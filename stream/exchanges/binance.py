@@ -6,11 +6,14 @@ Source: binance-spot-api-docs, web-socket-streams.md and rest-api.md (2026-07).
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 
 import msgspec
 
+from stream import elements
+from stream.elements import ABSENT, UNREADABLE, check_candle
 from stream.errors import MessageError
-from stream.pages import learnt
+from stream.pages import Row, learnt, starts
 from stream.wire import (
     MINUTE,
     Candle,
@@ -26,7 +29,6 @@ from stream.wire import (
     StreamRules,
     Subscribed,
     TradeRules,
-    check_candle,
     from_milliseconds,
     milliseconds,
 )
@@ -48,7 +50,7 @@ REST = RestRules(requests_per_second=20)  # weight 2 of 6,000 a minute: 40 % of 
 TRADES: TradeRules | None = None
 
 _ROWS = 1000
-_ABSENT = msgspec.Raw(b"")
+_COLUMNS = 12
 
 
 class _Kline(msgspec.Struct, gc=False):
@@ -60,23 +62,23 @@ class _Kline(msgspec.Struct, gc=False):
     l: float  # noqa: E741  # the wire's own name
     c: float
     v: float
-    n: int
     x: bool
-    q: float
+    n: elements.Number = None
+    q: elements.Number = None
 
 
 class _Message(msgspec.Struct, gc=False):
     e: str | None = None
     E: int | None = None
     s: str | None = None
-    k: msgspec.Raw = _ABSENT
+    k: msgspec.Raw = ABSENT
     stream: str | None = None
-    data: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = ABSENT
     id: int | str | None = None
     code: int | None = None
     msg: str | None = None
-    error: msgspec.Raw = _ABSENT
-    result: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = ABSENT
+    result: msgspec.Raw = ABSENT
 
 
 class _Symbol(msgspec.Struct):
@@ -90,7 +92,17 @@ class _Instruments(msgspec.Struct):
     symbols: list[_Symbol]
 
 
-_Row = tuple[int, float, float, float, float, float, int, float, int, float, float, msgspec.Raw]
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    end: int
+    quote_volume: elements.Number
+    trade_count: elements.Number
+
 
 _message = msgspec.json.Decoder(_Message, strict=False)
 _kline = msgspec.json.Decoder(_Kline, strict=False)
@@ -136,8 +148,10 @@ def parse_message(text: str | bytes) -> list[Record]:
         if message.data:
             message = _message.decode(message.data)
         if message.k and message.e == "kline" and message.s is not None:
-            return [_candle(message.s, message.E, message.k)]
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+            native, sent = message.s, message.E
+            about = elements.About(symbol=lambda _: native, time=itemgetter("t"))
+            return [*elements.each([message.k], lambda raw: _candle(native, sent, raw), about)]
+    except UNREADABLE as error:
         raise MessageError(f"binance: {error}") from error
     if message.e == "serverShutdown":
         return [Notice(system="shutdown", detail="the server announced that it closes", closing=True)]
@@ -166,8 +180,8 @@ def _candle(native: str, event_ms: int | None, element: msgspec.Raw) -> Candle:
             low=kline.l,
             close=kline.c,
             volume=kline.v,
-            quote_volume=kline.q,
-            trade_count=kline.n,
+            quote_volume=elements.number(kline.q),
+            trade_count=elements.count(kline.n),
             payload=bytes(element).decode(),
         )
     )
@@ -182,7 +196,7 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     """`{"symbols":[{"symbol":"ETHBTC","status":"TRADING","baseAsset":"ETH","quoteAsset":"BTC",…}],…}`"""
     try:
         listed = msgspec.json.decode(body, type=_Instruments).symbols
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"binance: the instruments list could not be read: {error}") from error
     return [
         Instrument(
@@ -216,7 +230,7 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     [1634943780000,"60685.22","60729.84","60670.90","60719.27","21.63",1634943839999,"1313200.01",617,"12.28","745719.41","0"]
     """
     native = native_symbol(symbol)
-    rows: list[Candle] = []
+    rows: list[Row] = []
     first, now = start - MINUTE, start
     while first <= end:
         response = yield Request(
@@ -229,42 +243,45 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
                 "limit": str(_ROWS),
             },
         )
-        page = [_rest_candle(native, raw) for raw in _decode_rows(response.body)]
-        rows += page
+        page = _decode_rows(response.body)
+        found = _rest_candles(native, page)
+        rows += found
         now = response.server_time or response.recv_ts
         if len(page) < _ROWS:
             break
-        first = max(row.interval_start for row in page) + MINUTE
+        first = max(starts(found), default=first + (_ROWS - 1) * MINUTE) + MINUTE
     return learnt(rows, start, end, now=now, silence="no_data")
 
 
 def _decode_rows(body: bytes) -> list[msgspec.Raw]:
     try:
         return _rows.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"binance: the answer was not a list of candles: {error}") from error
 
 
+def _rest_candles(native: str, raws: list[msgspec.Raw]) -> list[Row]:
+    about = elements.About(symbol=lambda _: native, time=itemgetter(0))
+    found = elements.each(raws, lambda raw: _rest_candle(native, raw), about)
+    return [*found, *elements.beyond(raws, _COLUMNS)]
+
+
 def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
-    try:
-        row = _row.decode(raw)
-        opened = from_milliseconds(row[0])
-    except (msgspec.DecodeError, OverflowError) as error:
-        raise MessageError(f"binance {native}: {bytes(raw)[:100]!r} was not a candle row: {error}") from error
+    row = _row.decode(raw)
     return check_candle(
         Candle(
             native_symbol=native,
             event_type="snapshot",
             event_ts=None,
-            interval_start=opened,
+            interval_start=from_milliseconds(row.start),
             is_final=None,
-            open=row[1],
-            high=row[2],
-            low=row[3],
-            close=row[4],
-            volume=row[5],
-            quote_volume=row[7],
-            trade_count=row[8],
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            quote_volume=elements.number(row.quote_volume),
+            trade_count=elements.count(row.trade_count),
             payload=bytes(raw).decode(),
         )
     )

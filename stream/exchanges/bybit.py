@@ -7,11 +7,14 @@ That a silent minute has a flat candle follows from "pushed every 1-60 s", but i
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 
 import msgspec
 
+from stream import elements
+from stream.elements import UNREADABLE, check_candle
 from stream.errors import MessageError
-from stream.pages import learnt, spans
+from stream.pages import Row, learnt, spans
 from stream.wire import (
     MINUTE,
     Candle,
@@ -28,7 +31,6 @@ from stream.wire import (
     StreamRules,
     Subscribed,
     TradeRules,
-    check_candle,
     from_milliseconds,
     milliseconds,
 )
@@ -52,6 +54,7 @@ TRADES: TradeRules | None = None
 
 _TOPIC = "kline.1."
 _ROWS = 1000
+_COLUMNS = 7
 _BUSY = {10000, 10016}
 """Server timeout, server error. (A client library has 10016 as a rate limit: either way it passes.)"""
 _TOO_MANY = {10006, 10018}
@@ -79,8 +82,8 @@ class _Kline(msgspec.Struct, gc=False):
     low: float
     close: float
     volume: float
-    turnover: float
     confirm: bool
+    turnover: elements.Number = None
 
 
 class _Body(msgspec.Struct):
@@ -107,7 +110,15 @@ class _Pairs(msgspec.Struct):
     pairs: list[_Pair] = msgspec.field(name="list")
 
 
-_Row = tuple[int, float, float, float, float, float, float]
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    turnover: elements.Number
+
 
 _message = msgspec.json.Decoder(_Message)
 _kline = msgspec.json.Decoder(_Kline, strict=False)
@@ -153,7 +164,7 @@ def parse_message(text: str | bytes) -> list[Record]:
         message = _message.decode(text)
         if message.topic is not None:
             return _candles(message, message.topic)
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"bybit: {error}") from error
     return [_answer(message)] if message.op != "unsubscribe" or message.success is not True else []
 
@@ -183,8 +194,9 @@ def _candles(message: _Message, topic: str) -> list[Record]:
     kind, sent, count = message.type, message.ts, len(message.data)
     if not topic.startswith(_TOPIC) or kind != "snapshot" or sent is None or not count:
         raise MessageError(f"bybit: no 1-minute candle (topic={topic!r}, type={kind!r}, ts={sent}, {count} elements)")
-    event_ts = from_milliseconds(sent)
-    return [_candle(topic.removeprefix(_TOPIC), event_ts, element) for element in message.data]
+    native, event_ts = topic.removeprefix(_TOPIC), from_milliseconds(sent)
+    about = elements.About(symbol=lambda _: native, time=itemgetter("start"))
+    return [*elements.each(message.data, lambda raw: _candle(native, event_ts, raw), about)]
 
 
 def _candle(native: str, event_ts: datetime, element: msgspec.Raw) -> Candle:
@@ -203,7 +215,7 @@ def _candle(native: str, event_ts: datetime, element: msgspec.Raw) -> Candle:
             low=kline.low,
             close=kline.close,
             volume=kline.volume,
-            quote_volume=kline.turnover,
+            quote_volume=elements.number(kline.turnover),
             payload=bytes(element).decode(),
         )
     )
@@ -221,7 +233,7 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     """
     try:
         listed = _pairs.decode(_body.decode(body).result).pairs
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"bybit: the list of instruments could not be read: {error}") from error
     return [
         Instrument(
@@ -248,7 +260,7 @@ def refusal(response: Response) -> Refusal | None:
         return Refusal(kind="fatal", reason=reason)
     try:
         body = _body.decode(response.body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         return Refusal(kind="retry", reason=f"not the JSON of an answer ({error}): {reason}")
     said = f"retCode {body.retCode}: {body.retMsg}"
     if body.retCode == 0:
@@ -272,7 +284,7 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     ["1672324800000","16649.5","16677","16608","16677","2.081","34666.4005"]
     """
     native = native_symbol(symbol)
-    rows: list[Candle] = []
+    rows: list[Row] = []
     now = start
     for first, following in spans(start - MINUTE, end + MINUTE, _ROWS):
         response = yield Request(
@@ -294,38 +306,36 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     return learnt(rows, start, end, now=now, silence="no_trade_if_alive")
 
 
-def _page(native: str, body: bytes) -> tuple[datetime | None, list[Candle]]:
+def _page(native: str, body: bytes) -> tuple[datetime | None, list[Row]]:
     """The exchange's clock, if it is told, and the rows; another market's rows are none."""
     try:
         answer = _body.decode(body)
         result = _klines.decode(answer.result)
         told = None if answer.time is None else from_milliseconds(answer.time)
-    except (msgspec.DecodeError, OverflowError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"bybit {native}: the answer was not a list of candles: {error}") from error
     if (result.category, result.symbol) != ("spot", native):
         raise MessageError(f"bybit {native}: the answer is about {result.category} {result.symbol}, not about spot")
-    return told, [_rest_candle(native, raw) for raw in result.rows]
+    about = elements.About(symbol=lambda _: native, time=itemgetter(0))
+    found = elements.each(result.rows, lambda raw: _rest_candle(native, raw), about)
+    return told, [*found, *elements.beyond(result.rows, _COLUMNS)]
 
 
 def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
-    try:
-        row = _row.decode(raw)
-        opened = from_milliseconds(row[0])
-    except (msgspec.DecodeError, OverflowError) as error:
-        raise MessageError(f"bybit {native}: {bytes(raw)[:100]!r} was not a candle row: {error}") from error
+    row = _row.decode(raw)
     return check_candle(
         Candle(
             native_symbol=native,
             event_type="snapshot",
             event_ts=None,
-            interval_start=opened,
+            interval_start=from_milliseconds(row.start),
             is_final=None,
-            open=row[1],
-            high=row[2],
-            low=row[3],
-            close=row[4],
-            volume=row[5],
-            quote_volume=row[6],
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            quote_volume=elements.number(row.turnover),
             payload=bytes(raw).decode(),
         )
     )

@@ -9,12 +9,16 @@ and market trades (2026-10).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 import msgspec
 
+from stream import elements
+from stream.elements import UNREADABLE, check_candle, check_trade
 from stream.errors import MessageError
-from stream.pages import learnt, spans
+from stream.pages import Row, learnt, spans
 from stream.wire import (
     EPOCH,
     MINUTE,
@@ -22,6 +26,8 @@ from stream.wire import (
     Fetched,
     Fetching,
     Instrument,
+    Misfit,
+    Odd,
     Record,
     Refusal,
     Refused,
@@ -33,8 +39,6 @@ from stream.wire import (
     Subscribed,
     Trade,
     TradeRules,
-    check_candle,
-    check_trade,
     from_seconds,
     seconds,
 )
@@ -125,6 +129,8 @@ _page = msgspec.json.Decoder(_TradesEvent)
 _rows = msgspec.json.Decoder(_Rows)
 _row = msgspec.json.Decoder(_Row, strict=False)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ABOUT = elements.About(symbol=itemgetter("product_id"), time=itemgetter("time"))
+"""Trades."""
 
 
 def native_symbol(symbol: str) -> str:
@@ -168,14 +174,15 @@ def parse_message(text: str | bytes) -> list[Record]:
         records: list[Record] = [] if number is None else [Sequence(number=number)]
         if message.channel == "market_trades":
             events = _trades_events.decode(message.events)
-            return records + _ordered([_traded(raw) for event in events for raw in event.trades])
+            found = elements.each([raw for event in events for raw in event.trades], _traded, _ABOUT)
+            return records + _ordered(found) + [one for one in found if isinstance(one, Misfit)]
         if message.channel == "subscriptions":
             acknowledged = [one.subscriptions for one in _subscriptions_events.decode(message.events)]
             natives = [native for one in acknowledged for native in one.get("market_trades", [])]
             return records + [Subscribed(native_symbol=native, request_id=None) for native in natives]
         if message.channel == "heartbeats":
             return records
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"coinbase: {error}") from error
     if message.type == "error":
         reason = message.message or "no reason given"
@@ -206,7 +213,8 @@ def _traded(raw: msgspec.Raw) -> Trade:
     )
 
 
-def _ordered(trades: list[Trade]) -> list[Trade]:
+def _ordered(found: Iterable[Trade | Misfit]) -> list[Trade]:
+    trades = [one for one in found if isinstance(one, Trade)]
     return sorted(trades, key=lambda trade: (trade.event_ts, trade.trade_id or 0))
 
 
@@ -230,7 +238,7 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     """
     try:
         products = msgspec.json.decode(body, type=_Products).products
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"coinbase: the list of products could not be read: {error}") from error
     listed = {one.product_id for one in products}
     return [
@@ -254,7 +262,7 @@ def refusal(response: Response) -> Refusal | None:
     if response.status == 200:
         try:
             _object.decode(response.body)
-        except (msgspec.DecodeError, ValueError) as error:
+        except UNREADABLE as error:
             return Refusal(kind="retry", reason=f"not the JSON of an answer ({error}): {reason}")
         return None
     if response.status == 429 or b"rate_limit_exceeded" in body:
@@ -274,7 +282,7 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     {"start":"1522860300","low":"6888.01","high":"6900","open":"6899.99","close":"6888.07","volume":"5.2590022"}
     """
     native = native_symbol(symbol)
-    rows: list[Candle] = []
+    rows: list[Row] = []
     clock: list[datetime] = []
     for first, last in spans(start - _MARGIN, end + _MARGIN, _WINDOW):
         response = yield Request(
@@ -289,17 +297,18 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
         clock.append(response.server_time or response.recv_ts)
         rows += _rest_candles(native, response.body)
     fetched = learnt(rows, start, end, now=min(clock), silence="no_trade_if_alive")
-    trades: list[Trade] = []
+    trades, odd = list[Trade](), list(fetched.odd)
     for first, last in _around_silence(rows, start, end, min(clock)):
-        trades += (yield from _fetch_trades(native, first, last)).trades
-    return msgspec.structs.replace(fetched, trades=trades)
+        around = yield from _fetch_trades(native, first, last)
+        trades += around.trades
+        odd += around.odd
+    return msgspec.structs.replace(fetched, trades=trades, odd=odd)
 
 
-def _around_silence(
-    rows: list[Candle], start: datetime, end: datetime, now: datetime
-) -> list[tuple[datetime, datetime]]:
+def _around_silence(rows: list[Row], start: datetime, end: datetime, now: datetime) -> list[tuple[datetime, datetime]]:
     """Each silent stretch of `start..end` with the finished traded minutes before and after it."""
-    traded = sorted({row.interval_start for row in rows if row.interval_start + MINUTE <= now})
+    candles = [row for row in rows if isinstance(row, Candle)]
+    traded = sorted({row.interval_start for row in candles if row.interval_start + MINUTE <= now})
     found: list[tuple[datetime, datetime]] = []
     for before, after in itertools.pairwise(traded):
         if after - before > MINUTE and before + MINUTE < end and after > start:
@@ -317,6 +326,7 @@ def _fetch_trades(native: str, start: datetime, end: datetime) -> Fetching:
     since half of its trades would make a wrong candle.
     """
     known: dict[int | None, Trade] = {}
+    odd: list[Odd] = []
     oldest = end
     while True:
         until = from_seconds(seconds(oldest) + 1)
@@ -324,21 +334,25 @@ def _fetch_trades(native: str, start: datetime, end: datetime) -> Fetching:
             path=f"{_PRODUCTS}/{native}/ticker",
             query={"limit": str(_TRADES), "start": str(seconds(start)), "end": str(seconds(until))},
         )
-        page = [trade for trade in _rest_trades(native, response.body) if start <= trade.event_ts <= until]
+        found = _rest_trades(native, response.body)
+        odd += [one for one in found if isinstance(one, Misfit) and one not in odd]
+        page = [one for one in found if isinstance(one, Trade) and start <= one.event_ts <= until]
         new = [trade for trade in page if trade.trade_id not in known]
         if not new:
             break
         known.update((trade.trade_id, trade) for trade in new)
         oldest = min(trade.event_ts for trade in known.values())
     whole = start if oldest < start + MINUTE else oldest - (oldest - EPOCH) % MINUTE + MINUTE
-    return Fetched(trades=_ordered([trade for trade in known.values() if whole <= trade.event_ts < end]))
+    return Fetched(trades=_ordered(one for one in known.values() if whole <= one.event_ts < end), odd=odd)
 
 
-def _rest_candles(native: str, body: bytes) -> list[Candle]:
+def _rest_candles(native: str, body: bytes) -> list[Candle | Misfit]:
     try:
-        return [_rest_candle(native, raw) for raw in _rows.decode(body).candles]
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+        raws = _rows.decode(body).candles
+    except UNREADABLE as error:
         raise MessageError(f"coinbase {native}: the answer was not a list of candles: {error}") from error
+    about = elements.About(symbol=lambda _: native, time=itemgetter("start"))
+    return elements.each(raws, lambda raw: _rest_candle(native, raw), about)
 
 
 def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
@@ -360,11 +374,16 @@ def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
     )
 
 
-def _rest_trades(native: str, body: bytes) -> list[Trade]:
+def _rest_trades(native: str, body: bytes) -> list[Trade | Misfit]:
     try:
-        trades = [_traded(raw) for raw in _page.decode(body).trades]
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+        raws = _page.decode(body).trades
+    except UNREADABLE as error:
         raise MessageError(f"coinbase {native}: a page of trades could not be read: {error}") from error
-    if foreign := {trade.native_symbol for trade in trades} - {native}:
-        raise MessageError(f"coinbase: trades of {', '.join(foreign)} in an answer about {native}")
-    return trades
+
+    def read(raw: msgspec.Raw) -> Trade:
+        trade = _traded(raw)
+        if trade.native_symbol != native:
+            raise MessageError(f"coinbase: a trade of {trade.native_symbol} in an answer about {native}")
+        return trade
+
+    return elements.each(raws, read, _ABOUT)

@@ -8,11 +8,15 @@ be missing, the documents say.
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
+from typing import Literal
 
 import msgspec
 
+from stream import elements
+from stream.elements import UNREADABLE, check_candle
 from stream.errors import MessageError
-from stream.pages import learnt, spans
+from stream.pages import Row, learnt, spans, starts
 from stream.wire import (
     MINUTE,
     Candle,
@@ -31,7 +35,6 @@ from stream.wire import (
     StreamRules,
     Subscribed,
     TradeRules,
-    check_candle,
     from_milliseconds,
     from_seconds,
     seconds,
@@ -60,6 +63,7 @@ TRADES: TradeRules | None = None
 _CHANNEL = "spot.candlesticks"
 _PATH = "/api/v4/spot/candlesticks"
 _ROWS = 1000
+_COLUMNS = 8
 _NEWEST = 100
 """More than an hour that has just ended needs."""
 _AROUND = 10 * MINUTE
@@ -96,9 +100,20 @@ class _Kline(msgspec.Struct, gc=False):
     l: float  # noqa: E741  # the wire's own name
     c: float
     a: float
-    v: float
     n: str
+    v: elements.Number = None
     w: bool | None = None
+
+
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    quote_volume: elements.Number
+    close: float
+    high: float
+    low: float
+    open: float
+    volume: float
+    is_final: Literal["true", "false"] | bool | None = None
 
 
 class _Refusal(msgspec.Struct):
@@ -117,7 +132,7 @@ _status = msgspec.json.Decoder(_Status)
 _kline = msgspec.json.Decoder(_Kline, strict=False)
 _body = msgspec.json.Decoder(_Refusal | list[msgspec.Raw])
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
-_row = msgspec.json.Decoder(list[str])
+_row = msgspec.json.Decoder(_Row, strict=False)
 _pairs = msgspec.json.Decoder(list[_Pair])
 
 
@@ -156,19 +171,20 @@ def parse_message(text: str | bytes) -> list[Record]:
     try:
         message = _message.decode(text)
         if message.channel == _CHANNEL and message.event == "update":
-            return [_candle(message)]
+            about = elements.About(symbol=lambda kline: kline["n"].partition("_")[2], time=itemgetter("t"))
+            return [*elements.each([message.result], lambda raw: _candle(message, raw), about)]
         if message.channel == "spot.system":  # the futures' announcements are wrapped like this
             message = _message.decode(message.result)
         if message.type == "upgrade":
             return [Notice(system="shutdown", detail=message.msg, closing=True)]
         return _answer(message)
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"gate: {error}") from error
 
 
-def _candle(message: _Message) -> Candle:
+def _candle(message: _Message, raw: msgspec.Raw) -> Candle:
     """`v` is the quote volume, `a` the base volume: clients that take the one for the other are wrong by the price."""
-    kline = _kline.decode(message.result)
+    kline = _kline.decode(raw)
     interval, _, native = kline.n.partition("_")
     if interval != "1m":
         raise MessageError(f"gate {native}: the interval was {interval!r}, only 1 minute is recorded")
@@ -184,8 +200,8 @@ def _candle(message: _Message) -> Candle:
             low=kline.l,
             close=kline.c,
             volume=kline.a,
-            quote_volume=kline.v,
-            payload=bytes(message.result).decode(),
+            quote_volume=elements.number(kline.v),
+            payload=bytes(raw).decode(),
         )
     )
 
@@ -223,7 +239,7 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     """`[{"id":"BTC_USDT","base":"BTC","quote":"USDT","trade_status":"tradable",…}]`"""
     try:
         listed = _pairs.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"gate: the list of pairs could not be read: {error}") from error
     return [
         Instrument(
@@ -242,7 +258,7 @@ def refusal(response: Response) -> Refusal | None:
     try:
         body = _body.decode(response.body)
         label = body.label if isinstance(body, _Refusal) else ""
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         readable, reason = False, f"not the JSON of an answer ({error}): {reason}"
     if response.status == 429 or label == "TOO_MANY_REQUESTS":
         return Refusal(kind="wait", reason=reason)
@@ -272,7 +288,7 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     if end <= oldest:
         return Fetched(silence="no_trade_if_alive", beyond_history=True)
     until = min(end + _AROUND, current + MINUTE)
-    reached = min((row.interval_start for row in newest), default=until)
+    reached = min(starts(newest), default=until)
     rows = newest if reached < until else []  # else there is a gap between them and what is asked about
     for first, following in spans(max(start - _AROUND, oldest), min(until, reached), _ROWS):
         response = yield _ask(native, **{"from": seconds(first), "to": seconds(following - MINUTE)})
@@ -286,30 +302,31 @@ def _ask(native: str, **bounds: int) -> Request:
     return Request(path=_PATH, query=query)
 
 
-def _page(native: str, body: bytes) -> list[Candle]:
+def _page(native: str, body: bytes) -> list[Row]:
     try:
-        return [_rest_candle(native, raw) for raw in _rows.decode(body)]
-    except (msgspec.DecodeError, OverflowError, ValueError, IndexError) as error:
+        raws = _rows.decode(body)
+    except UNREADABLE as error:
         raise MessageError(f"gate {native}: the answer was not a list of candles: {error}") from error
+    about = elements.About(symbol=lambda _: native, time=itemgetter(0))
+    return [*elements.each(raws, lambda raw: _rest_candle(native, raw), about), *elements.beyond(raws, _COLUMNS)]
 
 
 def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
     """Start, quote volume, close, high, low, open, base volume, finished; the last one is younger than the others."""
     row = _row.decode(raw)
-    quote_volume, close, high, low, opened, volume = map(float, row[1:7])
     return check_candle(
         Candle(
             native_symbol=native,
             event_type="snapshot",
             event_ts=None,
-            interval_start=from_seconds(int(row[0])),
-            is_final=row[7] == "true" if len(row) > 7 else None,
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            quote_volume=quote_volume,
+            interval_start=from_seconds(row.start),
+            is_final=None if row.is_final is None else row.is_final in (True, "true"),
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            quote_volume=elements.number(row.quote_volume),
             payload=bytes(raw).decode(),
         )
     )

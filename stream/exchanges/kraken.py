@@ -7,11 +7,15 @@ Source: docs.kraken.com, Spot WebSocket v2 `ohlc`, REST `OHLC`, `Trades` and `As
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Literal
 
 import msgspec
 
+from stream import elements
+from stream.elements import UNREADABLE, check_candle, check_trade
 from stream.errors import MessageError
-from stream.pages import learnt
+from stream.pages import Row, learnt, starts
 from stream.wire import (
     EPOCH,
     MINUTE,
@@ -19,7 +23,9 @@ from stream.wire import (
     Fetched,
     Fetching,
     Instrument,
+    Misfit,
     Notice,
+    Odd,
     Record,
     Refusal,
     Refused,
@@ -30,8 +36,6 @@ from stream.wire import (
     Subscribed,
     Trade,
     TradeRules,
-    check_candle,
-    check_trade,
     from_seconds,
     seconds,
 )
@@ -49,13 +53,12 @@ STREAM = StreamRules(
     stale=1800,  # silence is normal here; a new snapshot tells whether it was real
     reconnect=5,  # about 150 attempts in 10 minutes per address
 )
-_HISTORY = 700 * MINUTE
-"""720 rows are promised, 707 were seen."""
+_HISTORY = 700 * MINUTE  # 720 rows are promised, 707 were seen
 REST = RestRules(requests_per_second=1, reach=_HISTORY, older="trades")
 TRADES: TradeRules | None = TradeRules(streamed=False, consecutive_ids=False)  # gapless ids are not documented
 
-_TRADES = 1000
-"""Rows of a page of trades."""
+_COLUMNS, _TRADE_COLUMNS = 8, 7
+_TRADES = 1000  # rows of a page
 _LEGACY = {"XBT": "BTC", "XDG": "DOGE"}
 _LEGACY_OF = {modern: legacy for legacy, modern in _LEGACY.items()}
 
@@ -67,10 +70,10 @@ class _Element(msgspec.Struct, gc=False):
     low: float
     close: float
     volume: float
-    vwap: float
-    trades: int
     interval_begin: datetime
     interval: int
+    vwap: elements.Number = None
+    trades: elements.Number = None
 
 
 class _Result(msgspec.Struct):
@@ -105,14 +108,34 @@ class _Pair(msgspec.Struct):
     status: str = "online"
 
 
-_Row = tuple[int, float, float, float, float, float, float, int]
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    vwap: elements.Number
+    volume: float
+    trades: elements.Number
+
+
+class _TradeRow(msgspec.Struct, array_like=True, gc=False):
+    price: float
+    size: float
+    time: float
+    side: Literal["b", "s"]
+    kind: str
+    more: str
+    trade_id: int | None = None
+
 
 _message = msgspec.json.Decoder(_Message)
-_element = msgspec.json.Decoder(_Element)
+_element = msgspec.json.Decoder(_Element, strict=False)
 _system = msgspec.json.Decoder(_System)
 _body = msgspec.json.Decoder(_Body)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _row = msgspec.json.Decoder(_Row, strict=False)
+_trade_row = msgspec.json.Decoder(_TradeRow, strict=False)
 
 
 def native_symbol(symbol: str) -> str:
@@ -157,13 +180,14 @@ def parse_message(text: str | bytes) -> list[Record]:
     try:
         message = _message.decode(text)
         if message.channel == "ohlc" and message.type in ("snapshot", "update"):
-            return [_candle(message, element) for element in message.data or []]
+            about = elements.About(symbol=itemgetter("symbol"), time=itemgetter("interval_begin"))
+            return [*elements.each(message.data or [], lambda raw: _candle(message, raw), about)]
         if message.channel in ("heartbeat", "pong") or message.method in ("pong", "unsubscribe"):
             return []
         if message.channel == "status":
             states = [_system.decode(element).system for element in message.data or []]
             return [Notice(system=state, detail=f"status channel: {state}") for state in states]
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"kraken: {error}") from error
     if message.success is False or message.error:
         reason = message.error or "no reason given"
@@ -177,6 +201,7 @@ def _candle(message: _Message, raw: msgspec.Raw) -> Candle:
     element = _element.decode(raw)
     if element.interval != 1:
         raise MessageError(f"kraken {element.symbol}: the interval was {element.interval}, only 1 minute is recorded")
+    trades = elements.count(element.trades)
     return check_candle(
         Candle(
             native_symbol=element.symbol,
@@ -189,8 +214,8 @@ def _candle(message: _Message, raw: msgspec.Raw) -> Candle:
             low=element.low,
             close=element.close,
             volume=element.volume,
-            trade_count=element.trades,
-            vwap=element.vwap if element.trades else None,
+            trade_count=trades,
+            vwap=elements.number(element.vwap) if trades else None,
             payload=bytes(raw).decode(),
         )
     )
@@ -208,17 +233,14 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     """
     try:
         pairs = [msgspec.json.decode(raw, type=_Pair) for raw in _result(body).values()]
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"kraken: the list of pairs could not be read: {error}") from error
-    listed = []
-    for pair in pairs:
-        if pair.wsname and "/" in pair.wsname:
-            base, quote = (_LEGACY.get(part, part).upper() for part in pair.wsname.split("/", 1))
-            symbol = f"{base}-{quote}"
-            listed.append(
-                Instrument(symbol=symbol, native_symbol=native_symbol(symbol), trading=pair.status == "online")
-            )
-    return listed
+    named = [(pair.wsname.split("/", 1), pair.status) for pair in pairs if pair.wsname and "/" in pair.wsname]
+    symbols = {"-".join(_LEGACY.get(part, part).upper() for part in parts): status for parts, status in named}
+    return [
+        Instrument(symbol=symbol, native_symbol=native_symbol(symbol), trading=status == "online")
+        for symbol, status in symbols.items()
+    ]
 
 
 def refusal(response: Response) -> Refusal | None:
@@ -232,7 +254,7 @@ def refusal(response: Response) -> Refusal | None:
         return Refusal(kind="fatal", reason=reason)
     try:
         errors = " ".join(_body.decode(response.body).error)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         return Refusal(kind="retry", reason=f"not the JSON of an answer ({error}): {reason}")
     if not errors:
         return None
@@ -248,52 +270,55 @@ def refusal(response: Response) -> Refusal | None:
 def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     """`GET /0/public/OHLC` for what its 720 rows reach, `GET /0/public/Trades` for older minutes.
 
-    `since` is exclusive, `last` counts only committed rows, and the last row is always the open candle. Row:
+    `since` is exclusive, `last` is the newest committed row, and the row behind it the open candle. Row:
     [1762777200,"106038.1","106044.3","106038.1","106040.1","106039.6","0.08317981",3]
     """
     native = native_symbol(symbol)
-    since = start - 2 * MINUTE
-    response = yield Request(
-        path="/0/public/OHLC",
-        query={"pair": rest_symbol(symbol), "interval": "1", "since": str(seconds(since))},
-    )
-    rows = sorted((_rest_candle(native, raw) for raw in _rows(response.body)), key=lambda one: one.interval_start)
-    reached = rows[0].interval_start if rows[1:] else end
+    query = {"pair": rest_symbol(symbol), "interval": "1", "since": str(seconds(start - 2 * MINUTE))}
+    response = yield Request(path="/0/public/OHLC", query=query)
+    rows = _rest_candles(native, _rows(response.body))
+    minutes = sorted(starts(rows))
+    reached = minutes[0] if minutes[1:] else end
+    open_since = _open_since(response.body) or (minutes[-1] if minutes else end)
+    now = min(open_since, response.server_time or response.recv_ts)
+    fetched = learnt(rows, start, end, now=now, silence="no_trade_if_alive")
     if reached > start and response.recv_ts - start > _HISTORY:
-        return (yield from _fetch_trades(symbol, start, min(reached, end), rows[:-1], end))
-    open_since = rows[-1].interval_start if rows else end
-    return learnt(rows, start, end, now=open_since, silence="no_trade_if_alive")
+        return (yield from _fetch_trades(symbol, start, min(reached, end), fetched))
+    return fetched
 
 
-def _fetch_trades(symbol: str, start: datetime, trades_end: datetime, rows: list[Candle], end: datetime) -> Fetching:
-    """Pages through the trades of `start..trades_end`; rows that OHLC still had are used from there on.
+def _fetch_trades(symbol: str, start: datetime, trades_end: datetime, newer: Fetched) -> Fetching:
+    """Pages through the trades of `start..trades_end`; what OHLC still had is used from there on.
 
     Reads on until a trade at or after the end, or an empty page: only then is every trade of the range known.
     The look back for the previous close is one hour; a pair that is quieter than that has none.
     """
-    native = native_symbol(symbol)
     cursor = str(seconds(start - timedelta(hours=1)))
     trades: dict[tuple[int | None, str], Trade] = {}
+    odd = list(newer.odd)
     previous_close: float | None = None
     complete = False
     while not complete:
-        response = yield Request(
-            path="/0/public/Trades",
-            query={"pair": rest_symbol(symbol), "since": cursor, "count": str(_TRADES)},
-        )
-        page, last = _trades(native, response.body)
-        for trade in page:
+        query = {"pair": rest_symbol(symbol), "since": cursor, "count": str(_TRADES)}
+        response = yield Request(path="/0/public/Trades", query=query)
+        page, last = _trades(native_symbol(symbol), response.body)
+        odd += [one for one in page if not isinstance(one, Trade)]
+        read = [one for one in page if isinstance(one, Trade)]
+        for trade in read:
             if trade.event_ts < start:
                 previous_close = trade.price
             elif trade.event_ts < trades_end:
                 trades[(trade.trade_id, trade.payload)] = trade
-        complete = not page or page[-1].event_ts >= trades_end or last == cursor
+        complete = not page or bool(read and read[-1].event_ts >= trades_end) or last == cursor
         cursor = last
+    if any(isinstance(one, Misfit) and (one.minute is None or one.minute < start) for one in odd):
+        previous_close = None  # it may have been that one's
     return Fetched(
-        candles=[candle for candle in rows if trades_end <= candle.interval_start < end],
+        candles=newer.candles,
         trades=list(trades.values()),
+        odd=odd,
         covered_start=start,
-        covered_end=max(trades_end, min(end, rows[-1].interval_start + MINUTE)) if rows else trades_end,
+        covered_end=max(trades_end, newer.covered_end or trades_end),
         silence="no_trade",
         previous_close=previous_close,
     )
@@ -301,12 +326,18 @@ def _fetch_trades(symbol: str, start: datetime, trades_end: datetime, rows: list
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
     try:
-        answers = [raw for key, raw in _result(body).items() if key != "last"]
-        if len(answers) != 1:
-            raise MessageError(f"kraken: {len(answers)} pairs in an answer about one")
-        return _list.decode(answers[0])
-    except msgspec.DecodeError as error:
+        (answer,) = (raw for key, raw in _result(body).items() if key != "last")
+        return _list.decode(answer)
+    except UNREADABLE as error:
         raise MessageError(f"kraken: the answer was not a list of rows: {error}") from error
+
+
+def _open_since(body: bytes) -> datetime | None:
+    """The minute after the last committed one; None where the answer does not say it."""
+    try:
+        return from_seconds(msgspec.json.decode(_result(body)["last"], type=int)) + MINUTE
+    except (*UNREADABLE, KeyError):
+        return None
 
 
 def _result(body: bytes) -> dict[str, msgspec.Raw]:
@@ -316,48 +347,54 @@ def _result(body: bytes) -> dict[str, msgspec.Raw]:
     return result
 
 
+def _rest_candles(native: str, raws: list[msgspec.Raw]) -> list[Row]:
+    about = elements.About(symbol=lambda _: native, time=itemgetter(0))
+    return [*elements.each(raws, lambda raw: _rest_candle(native, raw), about), *elements.beyond(raws, _COLUMNS)]
+
+
 def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
-    try:
-        row = _row.decode(raw)
-    except msgspec.DecodeError as error:
-        raise MessageError(f"kraken {native}: {bytes(raw)[:100]!r} was not a candle row: {error}") from error
+    row = _row.decode(raw)
+    trades = elements.count(row.trades)
     return check_candle(
         Candle(
             native_symbol=native,
             event_type="snapshot",
             event_ts=None,
-            interval_start=from_seconds(row[0]),
+            interval_start=from_seconds(row.start),
             is_final=None,
-            open=row[1],
-            high=row[2],
-            low=row[3],
-            close=row[4],
-            volume=row[6],
-            trade_count=row[7],
-            vwap=row[5] if row[7] else None,  # "0.0" in a flat row is a placeholder, not a price
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            trade_count=trades,
+            vwap=elements.number(row.vwap) if trades else None,  # "0.0" in a flat row is a placeholder, not a price
             payload=bytes(raw).decode(),
         )
     )
 
 
-def _trades(native: str, body: bytes) -> tuple[list[Trade], str]:
+def _trades(native: str, body: bytes) -> tuple[list[Trade | Odd], str]:
     """The trades of a page, oldest first, and the `since` of the next. Rows before the ids have six columns."""
-    result = _result(body)
     try:
-        last = msgspec.json.decode(result["last"], type=str)
-        page = []
-        for raw in _rows(body):
-            row = msgspec.json.decode(raw)
-            trade = Trade(
-                native_symbol=native,
-                event_ts=EPOCH + timedelta(microseconds=int(float(row[2]) * 1_000_000)),
-                trade_id=int(row[6]) if len(row) > 6 else None,
-                price=float(row[0]),
-                size=float(row[1]),
-                side="buy" if row[3] == "b" else "sell",
-                payload=bytes(raw).decode(),
-            )
-            page.append(check_trade(trade))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        last = msgspec.json.decode(_result(body)["last"], type=str)
+    except (*UNREADABLE, KeyError) as error:
         raise MessageError(f"kraken {native}: a page of trades could not be read: {error!r}") from error
-    return page, last
+    raws = _rows(body)
+    about = elements.About(symbol=lambda _: native, time=itemgetter(2))
+    return [*elements.each(raws, lambda raw: _trade(native, raw), about), *elements.beyond(raws, _TRADE_COLUMNS)], last
+
+
+def _trade(native: str, raw: msgspec.Raw) -> Trade:
+    row = _trade_row.decode(raw)
+    return check_trade(
+        Trade(
+            native_symbol=native,
+            event_ts=EPOCH + timedelta(microseconds=int(row.time * 1_000_000)),
+            trade_id=row.trade_id,
+            price=row.price,
+            size=row.size,
+            side="buy" if row.side == "b" else "sell",
+            payload=bytes(raw).decode(),
+        )
+    )

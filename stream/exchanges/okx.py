@@ -7,11 +7,14 @@ Source: okx.com/docs-v5, WebSocket `Candlesticks channel`, REST `Get candlestick
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 
 import msgspec
 
+from stream import elements
+from stream.elements import UNREADABLE, check_candle
 from stream.errors import MessageError
-from stream.pages import learnt, spans
+from stream.pages import Row, learnt, spans, starts
 from stream.wire import (
     MINUTE,
     Candle,
@@ -29,7 +32,6 @@ from stream.wire import (
     StreamRules,
     Subscribed,
     TradeRules,
-    check_candle,
     from_milliseconds,
     milliseconds,
 )
@@ -53,6 +55,7 @@ REST = RestRules(requests_per_second=4)  # 40 % of the 20 in 2 s for history-can
 TRADES: TradeRules | None = None
 
 _CHANNEL = "candle1m"
+_COLUMNS = 9
 _RECENT = "/api/v5/market/candles"
 _RECENT_ROWS = 300
 _REACH = 1400 * MINUTE
@@ -94,7 +97,17 @@ class _Instruments(msgspec.Struct):
     data: list[_Instrument]
 
 
-_Row = tuple[int, float, float, float, float, float, float, float, bool]
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    volume_ccy: elements.Number
+    quote_volume: elements.Number
+    is_final: bool
+
 
 _message = msgspec.json.Decoder(_Message)
 _status = msgspec.json.Decoder(_Status)
@@ -143,8 +156,8 @@ def parse_message(text: str | bytes) -> list[Record]:
         if arg is not None and arg.channel != _CHANNEL:
             raise MessageError(f"okx {arg.instId}: the channel was {arg.channel!r}, only {_CHANNEL} is recorded")
         if arg is not None and message.data:
-            return [_candle(arg.instId, raw, streamed=True) for raw in message.data]
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+            return [*_candles(arg.instId, message.data, streamed=True)]
+    except UNREADABLE as error:
         raise MessageError(f"okx: {error}") from error
     request_id = int(message.id) if message.id and message.id.isdecimal() else None
     if message.event == "subscribe" and arg is not None:
@@ -165,22 +178,28 @@ def _unknown(reason: str) -> str | None:
     return named if found else None
 
 
+def _candles(native: str, raws: list[msgspec.Raw], *, streamed: bool) -> list[Row]:
+    about = elements.About(symbol=lambda _: native, time=itemgetter(0))
+    found = elements.each(raws, lambda raw: _candle(native, raw, streamed=streamed), about)
+    return [*found, *elements.beyond(raws, _COLUMNS)]
+
+
 def _candle(native: str, raw: msgspec.Raw, *, streamed: bool) -> Candle:
     """The row is the same in the stream and over REST; neither says when it was made."""
-    start, opened, high, low, close, volume, _, quote_volume, is_final = _row.decode(raw)
+    row = _row.decode(raw)
     return check_candle(
         Candle(
             native_symbol=native,
             event_type="update" if streamed else "snapshot",
             event_ts=None,
-            interval_start=from_milliseconds(start),
-            is_final=is_final,
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            quote_volume=quote_volume,
+            interval_start=from_milliseconds(row.start),
+            is_final=row.is_final,
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            quote_volume=elements.number(row.quote_volume),
             payload=bytes(raw).decode(),
         )
     )
@@ -198,7 +217,7 @@ def parse_instruments(body: bytes) -> list[Instrument]:
     """
     try:
         listed = msgspec.json.decode(body, type=_Instruments).data
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MessageError(f"okx: the list of instruments could not be read: {error}") from error
     return [
         Instrument(symbol=one.instId, native_symbol=native_symbol(one.instId), trading=one.state == "live")
@@ -211,7 +230,7 @@ def refusal(response: Response) -> Refusal | None:
     reason = f"HTTP {response.status} {response.body[:200].decode(errors='replace')}"
     try:
         code = _status.decode(response.body).code
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         code, reason = "", f"not the JSON of an answer ({error}): {reason}"
     if response.status == 429 or code == "50011":
         return Refusal(kind="wait", reason=reason)
@@ -233,11 +252,11 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     proves that nothing is missing before it.
     """
     native = native_symbol(symbol)
-    rows: list[Candle] = []
+    rows: list[Row] = []
     for first, following in spans(start - MINUTE, end + MINUTE, _RECENT_ROWS):
         response = yield _page(native, _RECENT, first, following, _RECENT_ROWS)
         page = _parse_rows(native, response.body)
-        reached = min((row.interval_start for row in page), default=following)
+        reached = min(starts(page), default=following)
         if reached > first and response.recv_ts - first > _REACH:
             for older, younger in spans(first, reached, _OLDER_ROWS):
                 response = yield _page(native, _OLDER, older, younger, _OLDER_ROWS)
@@ -253,8 +272,9 @@ def _page(native: str, path: str, first: datetime, following: datetime, limit: i
     return Request(path=path, query=query)
 
 
-def _parse_rows(native: str, body: bytes) -> list[Candle]:
+def _parse_rows(native: str, body: bytes) -> list[Row]:
     try:
-        return [_candle(native, raw, streamed=False) for raw in _rows.decode(body).data]
-    except (msgspec.DecodeError, OverflowError) as error:
+        raws = _rows.decode(body).data
+    except UNREADABLE as error:
         raise MessageError(f"okx {native}: the answer was not a list of candles: {error}") from error
+    return _candles(native, raws, streamed=False)

@@ -115,7 +115,7 @@ class Connection:
         assert self._socket is not None
         if self._socket.response is not None and (said := http_date(self._socket.response.headers.get("Date"))):
             self.intake.clock.dated(said, self._clock.now())
-        self._write(self.intake.status("connected", f"connected to {self._url}", self._clock.now()))
+        self._write(self.intake.lines.status("connected", f"connected to {self._url}", self._clock.now()))
         if self._rules.lifetime is not None:
             scattered = self._rules.lifetime - 600 * self._chance.uniform(1, 2)
             wait = self._clock.wall_seconds(max(scattered, 60))
@@ -253,4 +253,4 @@ class Connection:
         except (TimeoutError, WebSocketException, OSError):
             self._socket.transport.abort()
         with contextlib.suppress(SpoolError):
-            self._write(self.intake.status("disconnected", reason, self._clock.now()))
+            self._write(self.intake.lines.status("disconnected", reason, self._clock.now()))

@@ -12,6 +12,8 @@ from stream.wire import MINUTE, Candle, Trade
 
 log = logging.getLogger(__name__)
 
+_FAR = timedelta(days=1)
+
 
 class ExchangeClock:
     """Told what came when, it says how far our clock is off. One connection's."""
@@ -21,6 +23,7 @@ class ExchangeClock:
         self._lag: timedelta | None = None
         self._ahead: timedelta | None = None
         self._dated: timedelta | None = None
+        self._doubted: timedelta | None = None
 
     def dated(self, said: datetime, now: datetime) -> None:
         """The exchange said that it was `said`, cut off to the second, not after our `now`."""
@@ -30,12 +33,23 @@ class ExchangeClock:
         """A candle that says no time had begun; and if it is not history, it had not ended long ago."""
         begun = record.interval_start if isinstance(record, Candle) else record.event_ts
         lag = now - (record.event_ts or begun)
+        if self._strange(lag):
+            return
         if self._lag is None or lag < self._lag:
             self._lag = lag
         if isinstance(record, Candle) and record.event_type == "update":
             ahead = now - (record.event_ts or record.interval_start + MINUTE)
             if self._ahead is None or ahead < self._ahead:
                 self._ahead = ahead
+
+    def _strange(self, lag: timedelta) -> bool:
+        """A time that is far from all that was said before is believed when another message says the same."""
+        known = self._lag if self._lag is not None else self._dated or timedelta()
+        doubted, self._doubted = self._doubted, None
+        if known - lag < _FAR or (doubted is not None and abs(lag - doubted) < _FAR):
+            return False
+        self._doubted = lag
+        return True
 
     @property
     def lag(self) -> timedelta | None:

@@ -9,21 +9,36 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
-from stream import bronze
 from stream.clock import floor, lasted
 from stream.errors import MessageError
 from stream.health import Trouble
 from stream.live.exchange_clock import ExchangeClock
-from stream.wire import MINUTE, Candle, Notice, Pong, Record, Refused, Sequence, Subscribed, Trade, TradeRules
+from stream.live.lines import Lines
+from stream.wire import (
+    MINUTE,
+    Candle,
+    Misfit,
+    Notice,
+    Novelty,
+    Pong,
+    Record,
+    Refused,
+    Sequence,
+    Subscribed,
+    Trade,
+    TradeRules,
+)
 
 log = logging.getLogger(__name__)
 
 _LONG = 1 << 16
 """Characters of a rejected message that are searched for the pairs it may be about."""
+_FAR = timedelta(days=1)
+"""Farther from now, a minute is none that something was sent about."""
 
 
 class Dialect(Protocol):
@@ -45,6 +60,8 @@ class Intake:
         self.exchange = exchange
         self.symbols = dict(symbols)
         self.name = name
+        self.lines = Lines(exchange.ID, self.symbols, name)
+        """How what is known is written down."""
         self.since: dict[str, datetime] = {}
         """Native symbol → from when on nothing that the exchange sent about it was missed."""
         self.heard: dict[str, datetime] = {}
@@ -105,9 +122,11 @@ class Intake:
             return self._reject_broken(message, now, str(error))
         except Exception as error:  # noqa: BLE001  # a message that breaks a parser must not stop the other pairs
             return self._reject_broken(message, now, f"{type(error).__name__}: {error}")
-        if len(records) == 1:
+        if len(records) == 1 and not isinstance(records[0], Misfit):
             return self._line(records[0], message, now)
-        return b"".join([self._line(record, message, now) for record in records])
+        lines = b"".join([self._line(record, message, now) for record in records])
+        odd = [record for record in records if isinstance(record, Misfit)]
+        return lines + self.reject(message, now, odd[0].reason) if odd else lines
 
     def alive(self, after: datetime, until: datetime, now: datetime) -> bytes:
         """The `alive` lines of the minutes that ended after `after` and not after `until`, by the exchange's clock."""
@@ -119,74 +138,54 @@ class Intake:
             if since - lag < minute + MINUTE
         )
 
-    def status(
-        self,
-        status: Literal["connected", "subscribed", "refused", "stale", "lost", "disconnected", "exchange"],
-        detail: str,
-        now: datetime,
-        natives: Iterable[str] | None = None,
-    ) -> bytes:
-        """A status line for each of these pairs, or for all."""
-        return b"".join(
-            bronze.encode(
-                bronze.StatusLine(
-                    exchange=self.exchange.ID,
-                    symbol=self.symbols[native],
-                    native_symbol=native,
-                    recv_ts=now,
-                    conn=self.name,
-                    status=status,
-                    detail=detail,
-                )
-            )
-            for native in (self.symbols if natives is None else natives)
-        )
-
     def reject(self, message: bytes, now: datetime, reason: str) -> bytes:
         """The line that keeps a message which is not understood."""
         if not self._complained:
             self._complained = True
             log.warning("%s: a message was not understood and is kept in bronze/rejected: %s", self.name, reason[:300])
         self.tally["rejected"] += 1
-        return bronze.encode(
-            bronze.RejectedLine(
-                exchange=self.exchange.ID,
-                recv_ts=now,
-                conn=self.name,
-                reason=reason,
-                message=message.decode(errors="backslashreplace"),
-            )
-        )
+        return self.lines.rejected(message, now, reason)
 
     def _line(self, record: Record, message: bytes, now: datetime) -> bytes:
         if isinstance(record, Candle | Trade):
-            symbol = self.symbols.get(record.native_symbol)
-            if symbol is None:
+            if record.native_symbol not in self.symbols:
                 reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
                 return self.reject(message, now, reason)
             self.heard[record.native_symbol] = now
             self.clock.saw(record, now)
             self.candles += 1
             self.tally["candles"] += 1
-            if isinstance(record, Candle):
-                return bronze.encode(bronze.candle_line(self.exchange.ID, symbol, record, now, self.name))
-            line = bronze.encode(bronze.trade_line(self.exchange.ID, symbol, record, now, self.name))
-            return self._missed_trades(record, now) + line
+            line = self.lines.record(record, now)
+            return line if isinstance(record, Candle) else self._missed_trades(record, now) + line
+        return self._word(record, now)
+
+    def _word(self, record: Record, now: datetime) -> bytes:
+        """What is neither a candle nor a trade."""
         if isinstance(record, Sequence):
             return self._counted(record.number, now)
+        if isinstance(record, Misfit):
+            return self._misfit(record, now)
+        if isinstance(record, Subscribed | Refused):
+            return self._answered(record, now)
+        if isinstance(record, Notice):
+            return self._noticed(record, now)
         if isinstance(record, Pong):
             self.pongs += 1
-            return b""
-        if isinstance(record, Notice):
-            if record.system != "online" and self.ailing is None:
-                self.ailing = Trouble(reason=f"{record.system}: {record.detail}", since=now)
-                log.warning("%s: the exchange says %s", self.name, self.ailing.reason)
-            elif record.system == "online" and self.ailing is not None:
-                log.info("%s: the exchange is online again, after %s", self.name, lasted(self.ailing.since, now))
-                self.ailing = None
-            self.closing = self.closing or record.closing
-            return self.status("exchange", f"{record.system}: {record.detail}", now)
-        return self._answered(record, now)
+        elif isinstance(record, Novelty):
+            self.tally[record.what] += 1
+            if self.tally[record.what] == 1:
+                log.warning("%s: new in what the exchange sends: %s", self.name, record.what)
+        return b""
+
+    def _noticed(self, record: Notice, now: datetime) -> bytes:
+        if record.system != "online" and self.ailing is None:
+            self.ailing = Trouble(reason=f"{record.system}: {record.detail}", since=now)
+            log.warning("%s: the exchange says %s", self.name, self.ailing.reason)
+        elif record.system == "online" and self.ailing is not None:
+            log.info("%s: the exchange is online again, after %s", self.name, lasted(self.ailing.since, now))
+            self.ailing = None
+        self.closing = self.closing or record.closing
+        return self.lines.status("exchange", f"{record.system}: {record.detail}", now)
 
     def _counted(self, number: int, now: datetime) -> bytes:
         """Messages that the exchange numbered and that did not come may have been about any pair."""
@@ -195,7 +194,7 @@ class Intake:
             return b""
         log.warning("%s: message %d came behind message %d: what is between was lost", self.name, number, before)
         self.since.update(dict.fromkeys(self.since, now))
-        return self.status("lost", f"message {number} came behind message {before}", now, list(self.since))
+        return self.lines.status("lost", f"message {number} came behind message {before}", now, list(self.since))
 
     def _missed_trades(self, trade: Trade, now: datetime) -> bytes:
         """Where ids left out say that trades were lost, the pair begins anew, and what was said of it is taken back.
@@ -216,22 +215,11 @@ class Intake:
         first = floor(before.event_ts, MINUTE)
         doubtful = _minutes(first, self._claimed or first)
         taken_back = [self._alive(native, minute, now, now) for minute in doubtful]
-        return b"".join(taken_back) + self.status("lost", detail, now, [native])
+        return b"".join(taken_back) + self.lines.status("lost", detail, now, [native])
 
     def _alive(self, native: str, minute: datetime, since: datetime, now: datetime) -> bytes:
-        return bronze.encode(
-            bronze.AliveLine(
-                exchange=self.exchange.ID,
-                symbol=self.symbols[native],
-                native_symbol=native,
-                recv_ts=now,
-                interval_start=minute,
-                interval_end=minute + MINUTE,
-                # Readers compare it with moments of both clocks: it is the later one.
-                since=since - min(self.clock.lag or timedelta(), timedelta()),
-                conn=self.name,
-            )
-        )
+        """Readers compare `since` with moments of both clocks: it is the later one."""
+        return self.lines.alive(native, minute, since - min(self.clock.lag or timedelta(), timedelta()), now)
 
     def _answered(self, record: Subscribed | Refused, now: datetime) -> bytes:
         natives = self._requests.get(record.request_id or 0, [])
@@ -242,7 +230,7 @@ class Intake:
         if isinstance(record, Subscribed):
             new = [native for native in natives if native not in self.since]
             self.since.update(dict.fromkeys(new, now))
-            return self.status("subscribed", "the exchange acknowledged the subscription", now, new)
+            return self.lines.status("subscribed", "the exchange acknowledged the subscription", now, new)
         if len(natives) > 1:
             log.warning(
                 "%s: a request about %d pairs was refused, each is asked for alone: %s",
@@ -255,23 +243,47 @@ class Intake:
         self.refused.update(natives)
         names = ", ".join(self.symbols[native] for native in natives) or "a request"
         log.warning("%s: the exchange refused %s: %s", self.name, names, record.reason)
-        return self.status("refused", record.reason, now, natives)
+        return self.lines.status("refused", record.reason, now, natives)
+
+    def _misfit(self, record: Misfit, now: datetime) -> bytes:
+        """It may have been the last word about its minute: no other is, and what was claimed is taken back."""
+        native, minute = record.native_symbol, record.minute
+        named = [native] if native in self.symbols else self._named(record.payload.encode())
+        natives = [one for one in named if one is not None] or list(self.symbols)
+        self._doubt(natives, now)
+        back = b""
+        if minute is not None and self._claimed is not None and minute < self._claimed:
+            back = b"".join(self._alive(one, minute, now, now) for one in natives if one in self.since)
+        return back + self._unread(record.reason, now, natives, minute)
 
     def _reject_broken(self, message: bytes, now: datetime, reason: str) -> bytes:
-        """It may have been the last update of a candle: nobody may take the one before for the last."""
-        for native in self._concerned(message):
-            if native in self.since:
-                self.since[native] = now
-        return self.reject(message, now, reason)
+        """A message as a whole: it is about the pairs that it names; where it breaks off, about any."""
+        broken = self._breaks_off(message)
+        natives = list(self.symbols) if broken else self._named(message)
+        self._doubt(natives, now)
+        lines = b"" if broken else self._unread(reason, now, natives, None)
+        return lines + self.reject(message, now, reason)
 
-    def _concerned(self, message: bytes) -> Iterable[str]:
-        """The pairs that a broken message may be about: those it names; all, where it breaks off."""
+    def _doubt(self, natives: Iterable[str], now: datetime) -> None:
+        """It may have been the last update of a candle: nobody may take the one before for the last."""
+        self.since.update(dict.fromkeys([native for native in natives if native in self.since], now))
+
+    def _unread(self, reason: str, now: datetime, natives: Iterable[str], minute: datetime | None) -> bytes:
+        """Says so, of that minute; where it is not known, of the one that it is at the exchange."""
+        there = self.clock.there(now) or now
+        if minute is None or abs(there - minute) > _FAR:  # no line may go to an hour that it cannot be about
+            minute = floor(there, MINUTE)
+        return self.lines.status("rejected", reason, now, natives, minute)
+
+    def _breaks_off(self, message: bytes) -> bool:
+        """It is no JSON; or too long to be looked through."""
         try:
             msgspec.json.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self.symbols
-        if len(message) > _LONG:
-            return self.symbols
+            return True
+        return len(message) > _LONG
+
+    def _named(self, message: bytes) -> list[str]:
         text = message.upper()
         return [native for native in self.symbols if native.upper().encode() in text]
 

@@ -72,7 +72,7 @@ class Subscriptions:
         quiet = self._intake.quiet(now, stale=timedelta(seconds=stale), patience=timedelta(seconds=patience))
         if quiet:
             detail = "nothing came, or the subscription was not acknowledged; it is subscribed again"
-            self._write(self._intake.status("stale", detail, now, quiet))
+            self._write(self._intake.lines.status("stale", detail, now, quiet))
             await self._ask(quiet, again=True)
 
     async def _ask_alone(self) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from stream import elements
 from stream.clock import Clock
 from stream.errors import MessageError
-from stream.wire import Candle, Instrument, Record, TradeRules, check_candle, from_milliseconds
+from stream.wire import Candle, Instrument, Misfit, Record, TradeRules, from_milliseconds
 
 CONFIG = {"enableRateLimit": True, "timeout": 20_000}
 """What every ccxt object is made with."""
@@ -27,7 +29,17 @@ _ROUNDED = 1e-6
 _ROWS = 100
 """Rows of a page, where ccxt does not know."""
 
-_row = msgspec.json.Decoder(Row)
+
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+_row = msgspec.json.Decoder(_Row)
 
 
 class _Said(msgspec.Struct):
@@ -99,30 +111,31 @@ class Dialect:
         """`{"symbol":"BTC/USDT","kind":"update","row":[1762777200000,106038.1,106044.3,106038.1,106040.1,0.083]}`"""
         try:
             message = _said.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except elements.UNREADABLE as error:
             raise MessageError(f"{self.ID} through ccxt: {error}") from error
-        return [self.candle(message.symbol, message.kind, bytes(message.row))]
+        return [*self.candles(message.symbol, message.kind, [message.row])]
 
-    def candle(self, native: str, kind: Kind, text: bytes) -> Candle:
-        """A row's text → the candle. ccxt drops final flag, count, vwap and quote volume, also where there are some."""
-        try:
-            row = _row.decode(text)
-            start = from_milliseconds(row[0])
-        except (msgspec.DecodeError, OverflowError) as error:
-            raise MessageError(f"{self.ID} {native} through ccxt: {text[:200]!r} is no candle: {error}") from error
-        return check_candle(
+    def candles(self, native: str, kind: Kind, rows: Sequence[msgspec.Raw]) -> list[Candle | Misfit]:
+        """Rows' texts → the candles."""
+        about = elements.About(symbol=lambda _: native, time=itemgetter(0))
+        return elements.each(rows, lambda row: self._candle(native, kind, row), about)
+
+    def _candle(self, native: str, kind: Kind, text: msgspec.Raw) -> Candle:
+        """ccxt drops final flag, count, vwap and quote volume, also where there are some."""
+        row = _row.decode(text)
+        return elements.check_candle(
             Candle(
                 native_symbol=native,
                 event_type=kind,
                 event_ts=None,
-                interval_start=start,
+                interval_start=from_milliseconds(row.start),
                 is_final=None,
-                open=row[1],
-                high=row[2],
-                low=row[3],
-                close=row[4],
-                volume=row[5],
-                payload=text.decode(),
+                open=row.open,
+                high=row.high,
+                low=row.low,
+                close=row.close,
+                volume=row.volume,
+                payload=bytes(text).decode(),
             )
         )
 
@@ -146,8 +159,8 @@ def page(exchange: Any, native: str) -> int:
 
 
 def is_row(row: Sequence[Any]) -> bool:
-    """Six numbers, the first of which is whole."""
-    return len(row) == 6 and isinstance(row[0], int) and all(isinstance(value, int | float) for value in row)
+    """Six numbers, the first of which is whole, and whatever comes behind them."""
+    return len(row) >= 6 and isinstance(row[0], int) and all(isinstance(value, int | float) for value in row[:6])
 
 
 def went_back(before: Sequence[Any], after: Sequence[Any]) -> bool:

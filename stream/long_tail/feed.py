@@ -127,7 +127,7 @@ class CcxtConnection:
                 await tap.close()
             if self.opened is not None:
                 with contextlib.suppress(SpoolError):
-                    self._write(self.intake.status("disconnected", reason, self._clock.now()))
+                    self._write(self.intake.lines.status("disconnected", reason, self._clock.now()))
         return reason
 
     async def close(self, reason: str) -> None:
@@ -157,14 +157,14 @@ class CcxtConnection:
             except Exception as error:  # noqa: BLE001  # a pair that ccxt stumbles over must not stop the others
                 log.warning("%s: %s was refused: %s", self.intake.name, self.intake.symbols[native], text(error))
                 self.intake.refused.add(native)
-                self._put(self.intake.status("refused", text(error), self._clock.now(), [native]))
+                self._put(self.intake.lines.status("refused", text(error), self._clock.now(), [native]))
             await self._clock.sleep(_AGAIN)
 
     def connected(self) -> None:
         """One of ccxt's websockets is open."""
         if self.opened is None:
             self.opened = self._clock.now()
-            self._put(self.intake.status("connected", "through ccxt", self._clock.now()))
+            self._put(self.intake.lines.status("connected", "through ccxt", self._clock.now()))
 
     def ended(self, reason: str) -> None:
         """One of ccxt's websockets is no more, or it is time to stop."""
@@ -198,7 +198,7 @@ class CcxtConnection:
         if native not in intake.since:
             intake.since[native] = now
             intake.refused.discard(native)
-            lines = intake.status("subscribed", "its first candle came", now, [native])
+            lines = intake.lines.status("subscribed", "its first candle came", now, [native])
         kind: dialect.Kind = "snapshot" if row[0] < self._first else "update"
         lines += intake.take(dialect.said(native, kind, row), now)
         if before is not None and dialect.went_back(before, row):
@@ -244,7 +244,9 @@ class CcxtConnection:
         self._doubtful = {key: volume for key, volume in self._doubtful.items() if key[1] >= until}
         self.intake.since.update(dict.fromkeys(doubtful, now))
         for native, volume in doubtful.items():
-            self._put(self.intake.status("lost", f"a minute's volume had been {volume}, then was less", now, [native]))
+            self._put(
+                self.intake.lines.status("lost", f"a minute's volume had been {volume}, then was less", now, [native])
+            )
 
     def _finished(self, until: datetime) -> dict[str, list[tuple[Any, ...]]]:
         """The candles that were heard from start to end, and ended a while ago: REST should have them by now."""

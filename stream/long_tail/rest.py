@@ -19,10 +19,10 @@ import msgspec
 
 from stream.backoff import attempts
 from stream.clock import Clock
-from stream.errors import MessageError, RestError, UnknownPair
+from stream.errors import RestError, UnknownPair
 from stream.long_tail import dialect
-from stream.pages import learnt
-from stream.wire import MINUTE, Candle, Fetched, Instrument, milliseconds
+from stream.pages import Row, learnt, starts
+from stream.wire import MINUTE, Fetched, Instrument, milliseconds
 
 _T = TypeVar("_T")
 
@@ -68,7 +68,7 @@ class CcxtRest:
     def _listed(self) -> list[Instrument]:
         return dialect.instruments(self._ask(self._client.load_markets))  # loaded once
 
-    def _rows(self, native: str, start: datetime, end: datetime) -> Iterator[Candle]:
+    def _rows(self, native: str, start: datetime, end: datetime) -> Iterator[Row]:
         """Pages, oldest first, until a row behind the range, or the page behind the range's end.
 
         A page without rows ends nothing: some exchanges answer about as many minutes as a page has rows, silent or not.
@@ -79,16 +79,12 @@ class CcxtRest:
         while first <= end:
             since = milliseconds(first)
             page = self._ask(partial(self._client.fetch_ohlcv, native, "1m", since, step))
-            candles = [self._candle(native, row) for row in page or []]
-            yield from candles
-            newest = max((candle.interval_start for candle in candles), default=first)
-            first = newest + MINUTE if newest >= first and candles else first + step * MINUTE
-
-    def _candle(self, native: str, row: object) -> Candle:
-        try:
-            return self._dialect.candle(native, "snapshot", msgspec.json.encode(row))
-        except MessageError as error:
-            raise RestError(str(error)) from error
+            rows = self._dialect.candles(
+                native, "snapshot", [msgspec.Raw(msgspec.json.encode(row)) for row in page or []]
+            )
+            yield from rows
+            newest = max(starts(rows), default=first)
+            first = newest + MINUTE if newest >= first and rows else first + step * MINUTE
 
     def _ask(self, question: Callable[[], _T]) -> _T:
         """The answer to one request, after as many attempts as it takes and is allowed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ from stream import bronze, exchanges
 from stream.clock import HOUR, Clock
 from stream.errors import RestError
 from stream.lake import Lake, Stored, layout
-from stream.wire import MINUTE, Fetched
+from stream.wire import MINUTE, Fetched, Misfit
 from tasks.hour import evidence, stream_hour
 from tasks.rules import choose, proof, trades
 from tasks.rules.schemas import BRONZE, SESSIONS, TRADES
@@ -23,6 +24,8 @@ Ask = Callable[[str, datetime, datetime], Fetched]
 """(symbol, start, end) → what REST knows of that range; RestError when it cannot be had."""
 
 log = logging.getLogger(__name__)
+
+_KEY = ["symbol", "interval_start"]
 
 
 def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> bool:
@@ -108,19 +111,68 @@ def _fetch(
         fetched = ask(symbol, *span)
     except RestError as error:
         return f"{exchange} {symbol}: {error}"
-    data = _encode(exchange, symbol, span, fetched, clock.now())
+    recv_ts = clock.now()
+    odd = [one for one in fetched.odd if isinstance(one, Misfit)]
+    if odd:
+        _keep(lake, exchange, symbol, hour, odd, recv_ts)
+    data = _encode(exchange, symbol, span, fetched, odd, recv_ts)
     number = len(earlier) + 1
     while not lake.create(layout.rest_key(exchange, symbol, hour, number), data):
         number += 1  # another worker was first; its answer is evidence as well as ours
     return None
 
 
-def _encode(exchange: str, symbol: str, span: tuple[datetime, datetime], fetched: Fetched, recv_ts: datetime) -> bytes:
+def _keep(lake: Lake, exchange: str, symbol: str, hour: datetime, odd: Sequence[Misfit], recv_ts: datetime) -> None:
+    """What could not be read, as it came. What comes again is kept once: the object has the name of what it holds."""
+    data = b"".join(
+        bronze.encode(
+            bronze.RejectedLine(
+                exchange=exchange, symbol=symbol, recv_ts=recv_ts, conn=None, reason=one.reason, message=one.payload
+            )
+        )
+        for one in odd
+    )
+    name = hashlib.blake2b("\n".join(one.payload for one in odd).encode(), digest_size=8).hexdigest()
+    lake.create(layout.rejected_key(exchange, hour, f"{symbol}-rest-{name}.jsonl"), data)
+    log.warning(
+        "%s %s, hour %s: %d of REST's rows could not be read and are kept in bronze/rejected: %s",
+        exchange,
+        symbol,
+        f"{hour:%Y-%m-%dT%H}",
+        len(odd),
+        odd[0].reason,
+    )
+
+
+def _encode(
+    exchange: str,
+    symbol: str,
+    span: tuple[datetime, datetime],
+    fetched: Fetched,
+    odd: Sequence[Misfit],
+    recv_ts: datetime,
+) -> bytes:
+    """The lines of an answer."""
     start, end = span
+    rejected = _rejected(fetched, odd, span)
     lines: list[bronze.Line] = [
         bronze.candle_line(exchange, symbol, candle, recv_ts, None) for candle in fetched.candles
     ]
     lines += [bronze.trade_line(exchange, symbol, trade, recv_ts, None) for trade in fetched.trades]
+    lines += [
+        bronze.StatusLine(
+            exchange=exchange,
+            symbol=symbol,
+            native_symbol="",
+            recv_ts=recv_ts,
+            interval_start=minute,
+            interval_end=minute + MINUTE,
+            conn=None,
+            status="rejected",
+            detail=reason,
+        )
+        for minute, reason in sorted(rejected.items())
+    ]
     lines.append(
         bronze.StatusLine(
             exchange=exchange,
@@ -142,9 +194,22 @@ def _encode(exchange: str, symbol: str, span: tuple[datetime, datetime], fetched
     return b"".join(map(bronze.encode, lines))
 
 
+def _rejected(fetched: Fetched, odd: Sequence[Misfit], span: tuple[datetime, datetime]) -> dict[datetime, str]:
+    """The minutes of the span that something unreadable came about, or may have come about; and what was wrong."""
+    start, end = span
+    found = {one.minute: one.reason for one in odd if one.minute is not None and start <= one.minute < end}
+    for one in odd:
+        if one.minute is None:
+            known = {candle.interval_start for candle in fetched.candles}
+            minutes = [start + n * MINUTE for n in range((end - start) // MINUTE)]
+            found |= {minute: one.reason for minute in minutes if minute not in known and minute not in found}
+    return found
+
+
 def _asked(answers: pl.DataFrame) -> dict[str, list[tuple[datetime, datetime]]]:
     asked: dict[str, list[tuple[datetime, datetime]]] = {}
-    for symbol, start, end in answers.select("symbol", "asked_start", "asked_end").iter_rows():
+    spans = answers.filter(pl.col("status") == "answered").select("symbol", "asked_start", "asked_end")
+    for symbol, start, end in spans.iter_rows():
         asked.setdefault(symbol, []).append((start, end))
     return asked
 
@@ -159,7 +224,7 @@ class _Parsed(NamedTuple):
     candles: pl.DataFrame
     """Schema BRONZE; built here where trades were sent and prove the minute."""
     answers: pl.DataFrame
-    """The `answered` lines, schema SESSIONS."""
+    """The `answered` and `rejected` lines, schema SESSIONS."""
     trades: pl.DataFrame
     """Those of the hour, schema TRADES."""
 
@@ -173,7 +238,8 @@ def _parsed(lake: Lake, exchange: str, hour: datetime, objects: dict[str, list[S
     sent = lines.filter(pl.col("event_type") == "snapshot")
     deals = lines.filter(pl.col("event_type") == "trade").select(TRADES.names)
     answers = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"}).select(SESSIONS.names)
-    read = proof.read_whole(choose.expected(list(objects), hour), answers).with_columns(conn=pl.lit(None, pl.String))
+    whole = proof.read_whole(choose.expected(list(objects), hour), answers)
+    read = whole.join(proof.rejected(answers), on=_KEY, how="anti").with_columns(conn=pl.lit(None, pl.String))
     built = trades.candles(deals, read, consecutive_ids=exchanges.consecutive_ids(exchange)).filter("is_final")
     candles = pl.concat([sent.select(BRONZE.names), built.select(BRONZE.names)])
     first = ["symbol", "interval_start", "ingestion_ts"]

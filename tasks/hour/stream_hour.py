@@ -198,15 +198,26 @@ def _read_all(
 def _read(
     lake: Lake, exchange: str, objects: dict[str, list[Stored]], hour: datetime, folder: Path
 ) -> tuple[pa.Table, int]:
-    """The valid lines of some pairs, and how many others there were. Only pairs with bad lines are read twice."""
+    """The valid lines of some pairs, and how many others there were. Only pairs with torn lines are read twice."""
     keys = [one.key for found in objects.values() for one in found]
-    symbols = list(objects)
-    with lake.local(keys) as paths:
+    symbols, remedies, aside = list(objects), iter(sift.REMEDIES), 0
+
+    def read(paths: Sequence[Path]) -> pa.Table | None:
         try:
-            lines = duck.read_lines(paths, exchange, symbols, hour)
-            if pc.all(lines["valid"]).as_py() is not False:
-                return lines, 0
+            return duck.read_lines(list(paths), exchange, symbols, hour)
         except duck.UnreadableLines:
-            pass
-        sifted, aside = sift.sift(lake, exchange, symbols, hour, dict(zip(keys, paths, strict=True)), folder)
-        return duck.read_lines(sifted, exchange, symbols, hour), aside
+            return None
+
+    with lake.local(keys) as paths, tempfile.TemporaryDirectory(dir=folder) as sound:
+        files = dict(zip(keys, paths, strict=True))
+        while (lines := read(list(files.values()))) is None:
+            found = 0
+            while not found:
+                files, found = sift.without(
+                    lake, exchange, hour, files, Path(sound), next(remedies), lambda path: read([path]) is not None
+                )
+            aside += found
+        if invalid := pc.indices_nonzero(pc.invert(lines["valid"])).to_pylist():
+            sift.foreign(lake, exchange, symbols, hour, files, invalid)
+            lines = lines.filter(lines["valid"])
+    return lines, aside + len(invalid)

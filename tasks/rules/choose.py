@@ -36,7 +36,7 @@ class Evidence(NamedTuple):
     rest: pl.DataFrame
     """REST candles (schema BRONZE), any number per minute."""
     answers: pl.DataFrame
-    """The REST `answered` lines (schema SESSIONS)."""
+    """The REST `answered` and `rejected` lines (schema SESSIONS)."""
 
 
 class Judged(NamedTuple):
@@ -159,9 +159,14 @@ def _silent(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
             ]
         )
         .join(evidence.seen.filter("traded"), on=_KEY, how="anti")
+        .join(_rejected(evidence), on=_KEY, how="anti")
         .group_by(_KEY)
         .agg(answered_ts=pl.col("recv_ts").max())
     )
+
+
+def _rejected(evidence: Evidence) -> pl.DataFrame:
+    return pl.concat([proof.rejected(evidence.sessions), proof.rejected(evidence.answers)]).unique()
 
 
 def _fill_silence(minutes: pl.DataFrame, hour: datetime, evidence: Evidence) -> pl.DataFrame:
@@ -202,6 +207,7 @@ def _explain(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
     )
     ours = pl.concat([evidence.sessions.select("symbol"), evidence.seen.select("symbol")])
     present = ours.unique().with_columns(present=pl.lit(value=True))
+    rejected = _rejected(evidence).with_columns(rejected=pl.lit(value=True))
     listened = proof.heard(missing, evidence.sessions).select(_KEY).unique().with_columns(heard=pl.lit(value=True))
     states = (
         evidence.sessions.filter(pl.col("status") == "exchange")
@@ -215,10 +221,13 @@ def _explain(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
         .join(asked, on=_KEY, how="left")
         .join(present, on="symbol", how="left")
         .join(listened, on=_KEY, how="left")
+        .join(rejected, on=_KEY, how="left")
         .select(
             *_KEY,
             cause=pl.when(pl.col("beyond").is_null())
             .then(pl.lit("rest_unavailable"))
+            .when(pl.col("rejected"))
+            .then(pl.lit("rejected"))
             .when(pl.col("beyond"))
             .then(pl.lit("beyond_rest_history"))
             .when(~pl.col("open"))

@@ -44,6 +44,11 @@ def heard(minutes: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
     return lived(minutes.select(_KEY).join(lines, on="symbol").with_columns(begin=start, until=start), sessions)
 
 
+def rejected(lines: pl.DataFrame) -> pl.DataFrame:
+    """symbol, interval_start: the minutes about which something came that could not be read."""
+    return lines.filter((pl.col("status") == "rejected") & pl.col("interval_start").is_not_null()).select(_KEY).unique()
+
+
 def covered(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     """The minutes that REST had rows on both sides of, with what silence there means, and when that was said."""
     return (

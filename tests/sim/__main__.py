@@ -21,7 +21,9 @@ def main() -> int:
     exploring.add_argument("--minutes", type=float, default=10.0)
     exploring.add_argument("--seed", type=int, help="the first world's number; drawn, when not given")
     exploring.set_defaults(run=_explore)
-    replaying = commands.add_parser("replay", help="one world, given as the line that was printed, or by its number")
+    replaying = commands.add_parser(
+        "replay", help="one world, given as the line that was printed, or by its number; kraken/7 for a parser's case"
+    )
     replaying.add_argument("world")
     replaying.set_defaults(run=_replay)
     mutating = commands.add_parser("mutants", help="each rule taken out in turn: the fixed worlds must notice it")
@@ -42,10 +44,16 @@ def _explore(given: argparse.Namespace) -> int:
 
 
 def _replay(given: argparse.Namespace) -> int:
+    from tests import fuzz
     from tests.sim.course import live
     from tests.sim.judge import judge
     from tests.sim.world import draw, read
 
+    if given.world.count("/") == 1 and "{" not in given.world:
+        exchange, number = given.world.split("/")
+        found = list(fuzz.spoilt(exchange, int(number)))
+        print("\n".join(found) or "all is well")
+        return 1 if found else 0
     world = draw(int(given.world)) if given.world.isdigit() else read(given.world)
     faults = judge(live(world))
     print("\n".join(map(str, faults)) or "all is well")

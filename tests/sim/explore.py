@@ -1,4 +1,7 @@
-"""New worlds, one after another, on two cores: what fails is made smaller and printed as a line that replays it."""
+"""New worlds, one after another, on two cores: what fails is made smaller and printed as a line that replays it.
+
+Then the parsers, each of which gets a tenth of that time: messages and answers that nobody has sent yet.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import nullcontext
 
+from stream.exchanges import EXCHANGES
+from tests import fuzz
 from tests.sim.course import live
 from tests.sim.judge import judge
 from tests.sim.published import database
@@ -50,8 +55,24 @@ def explore(minutes: float, seed: int | None) -> int:
                     print(f"\nworld {number} fails: {fault}\n  {line}", flush=True)
                 if count % 50 == 0:
                     print(f"{count} worlds, {failed} failed, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{count} worlds from {first} on in {time.monotonic() - began:.0f} s, {failed} failed")
+        print(f"{count} worlds from {first} on in {time.monotonic() - began:.0f} s, {failed} failed", flush=True)
+        for exchange, cases, faults in pool.map(
+            _read, EXCHANGES, itertools.repeat(first), itertools.repeat(6 * minutes)
+        ):
+            failed += bool(faults)
+            print(f"{exchange}: {cases} spoilt messages and answers, {len(faults)} faults", flush=True)
+            print("".join(f"  {fault}\n" for fault in faults[:5]), end="", flush=True)
     return failed
+
+
+def _read(exchange: str, first: int, seconds: float) -> tuple[str, int, list[str]]:
+    """Cases from that number on, and what was wrong; `replay kraken/7` shows case 7 again."""
+    until, faults = time.monotonic() + seconds, list[str]()
+    for number in itertools.count(first):
+        if time.monotonic() >= until:
+            break
+        faults += fuzz.spoilt(exchange, number)
+    return exchange, number - first, faults
 
 
 def _explored(number: int) -> tuple[int, str, str]:

@@ -109,15 +109,15 @@ MUTANTS = (
     Mutant(
         "stream.live.intake",
         "messages left out may have been about any pair",
-        '        self.since.update(dict.fromkeys(self.since, now))\n        return self.status("lost", f"message',
-        '        return self.status("lost", f"message',
+        '        self.since.update(dict.fromkeys(self.since, now))\n        return self.lines.status("lost", f"message',
+        '        return self.lines.status("lost", f"message',
         "last messages lost, then killed",
     ),
     Mutant(
         "stream.live.intake",
         "since is told by both clocks",
-        "since=since - min(self.clock.lag or timedelta(), timedelta()),",
-        "since=since,",
+        "since - min(self.clock.lag or timedelta(), timedelta()), now)",
+        "since, now)",
         "joined in mid-minute, by a clock that is behind",
     ),
     Mutant(
