@@ -50,6 +50,7 @@ check: $(READY)  ## what must be green before a commit
 
 bench: $(READY)  ## the numbers of docs/performance.md, as ratios measured in one run
 	$(BIN)/python -m bench.hour_close
+	$(BIN)/python -m bench.bad_lines
 	$(BIN)/python -m bench.recorder
 	$(BIN)/python -m bench.drain
 	$(BIN)/python -m bench.status

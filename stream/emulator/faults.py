@@ -58,6 +58,8 @@ class Faults:
     """Per REST request: it is refused."""
     garbage: float = 0.0
     """Per pair and minute: an unreadable message."""
+    misfits: float = 0.0
+    """Per pair and minute: in the place of one of its pushes comes something that no candle, or no trade, can be."""
     struck: Counter[str] = field(default_factory=Counter, init=False, compare=False)
     """How often each has struck so far."""
 
@@ -86,6 +88,9 @@ def distort(faults: Faults, name: tuple[object, ...], planned: list[Emission], f
     connection would be lying: there it takes the connection along, before the minute is over.
     """
     sent = _end(faults, name, planned, finality)
+    if sent and faults.strikes("misfits", *name):
+        index = int(len(sent) * faults.draw("misfits", *name))
+        sent[index] = _impossible(sent[index])
     for index in range(len(sent) - 1):
         following = sent[index + 1]
         if following.kind == "push" and faults.strikes("reordering", *name, index):
@@ -116,6 +121,16 @@ def _end(faults: Faults, name: tuple[object, ...], planned: list[Emission], fina
         final = sent[-1]
         sent.insert(-1, replace(earlier, sent=final.sent - 0.01, stamped=final.stamped - 0.01, closing=True))
     return sent
+
+
+def _impossible(emission: Emission) -> Emission:
+    """With a high below the low; a trade at no price."""
+    bar, trades = emission.bar, emission.trades
+    return replace(
+        emission,
+        bar=bar and replace(bar, high=bar.low / 2),
+        trades=tuple(replace(trade, price=0 * trade.price) for trade in trades),
+    )
 
 
 def _before_the_last(sent: list[Emission]) -> Emission | None:

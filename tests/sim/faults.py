@@ -144,6 +144,7 @@ _MESSAGES = {
     "contradictions": "two finals that contradict each other",
     "stalls": "subscription that goes quiet on a living line",
     "garbage": "messages that are none",
+    "misfits": "messages about a candle or a trade that cannot be one",
 }
 _LINES = {
     "cut": "line cut at any moment",

@@ -101,6 +101,13 @@ WORLDS = {
         minutes=15,
         faults={"contradictions": 0.5, "duplicates": 0.3, "late_finals": 0.3},
     ),
+    "misfits": World(
+        seed=31,
+        exchanges=("coinbase", "kraken", "okx"),
+        pairs=2,
+        minutes=20,
+        faults={"misfits": 0.5, "late_finals": 0.5, "silent": 0.2},
+    ),
     "cut, silent and reordered": World(
         seed=22,
         exchanges=("coinbase", "kraken"),

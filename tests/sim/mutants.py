@@ -115,6 +115,13 @@ MUTANTS = (
     ),
     Mutant(
         "stream.live.intake",
+        "a misfit may have been the last word",
+        "        self._doubt(natives, now)\n        back",
+        "        back",
+        "misfits",
+    ),
+    Mutant(
+        "stream.live.intake",
         "since is told by both clocks",
         "since - min(self.clock.lag or timedelta(), timedelta()), now)",
         "since, now)",

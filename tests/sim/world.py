@@ -178,6 +178,7 @@ _FAULTS = {
     "stalls": 0.04,
     "silent": 0.15,
     "garbage": 0.04,
+    "misfits": 0.06,
     "rate_limits": 0.2,
 }
 _DOING = ("write", "written", "sync", "synced", "rename", "renamed", "remove", "create", "put", "done")
