@@ -38,6 +38,17 @@ _columns = msgspec.json.Decoder(list[msgspec.Raw])
 _T = TypeVar("_T")
 
 
+class Ohlcv(msgspec.Struct, array_like=True, gc=False):
+    """How a row begins at most exchanges: start in milliseconds, prices, volume. A subclass has the columns behind."""
+
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
 class About(NamedTuple):
     """How an element that cannot be read is asked what it is about: its native symbol, and its time."""
 

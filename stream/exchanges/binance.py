@@ -92,13 +92,7 @@ class _Instruments(msgspec.Struct):
     symbols: list[_Symbol]
 
 
-class _Row(msgspec.Struct, array_like=True, gc=False):
-    start: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+class _Row(elements.Ohlcv, array_like=True, gc=False):
     end: int
     quote_volume: elements.Number
     trade_count: elements.Number

@@ -110,13 +110,7 @@ class _Pairs(msgspec.Struct):
     pairs: list[_Pair] = msgspec.field(name="list")
 
 
-class _Row(msgspec.Struct, array_like=True, gc=False):
-    start: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+class _Row(elements.Ohlcv, array_like=True, gc=False):
     turnover: elements.Number
 
 

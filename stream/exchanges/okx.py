@@ -97,13 +97,7 @@ class _Instruments(msgspec.Struct):
     data: list[_Instrument]
 
 
-class _Row(msgspec.Struct, array_like=True, gc=False):
-    start: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+class _Row(elements.Ohlcv, array_like=True, gc=False):
     volume_ccy: elements.Number
     quote_volume: elements.Number
     is_final: bool

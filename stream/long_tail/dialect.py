@@ -30,16 +30,7 @@ _ROWS = 100
 """Rows of a page, where ccxt does not know."""
 
 
-class _Row(msgspec.Struct, array_like=True, gc=False):
-    start: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-
-_row = msgspec.json.Decoder(_Row)
+_row = msgspec.json.Decoder(elements.Ohlcv)
 
 
 class _Said(msgspec.Struct):
