@@ -9,14 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from stream.lake.folder import FolderLake
 from tests.boundaries.calls import differences
 from tests.boundaries.hour import EVIDENCE, Recorded, Still
-from tests.processes import CONFIG, addresses, free_port, pair_lines, wait_for
+from tests.processes import addresses, free_port, still, wait_for
 from tests.recording import PATIENCE
 from tests.sim.judge import Violation
 from tests.sim.published import database
@@ -64,16 +63,8 @@ class _Hour:
         for key, data in of.done.items():
             if key.startswith(EVIDENCE):
                 self._lake.put(key, data)
-        text = CONFIG.format(
-            root="lake",
-            endpoint="",
-            pairs=pair_lines({exchange: [symbol] for exchange, symbol in self._pairs}),
-            addresses=addresses(free_port()),
-            dsn=dsn,
-            simulated_start=Still().now().isoformat(),
-            wall_start=datetime.now(UTC).isoformat(),
-            speed=1e-6,
-        )
+        pairs = {exchange: [symbol] for exchange, symbol in self._pairs}
+        text = still(Still().now(), pairs, dsn=dsn, addresses=addresses(free_port()))
         (folder / "luigi.cfg").write_text(text)
 
     def start(self, *where: str, nth: int | None = None, number: str = "SIGKILL") -> subprocess.Popen[bytes]:
