@@ -1,4 +1,4 @@
-"""REST of any exchange: of its own module, or, where there is none, through ccxt."""
+"""Any exchange: by its own module, or, where there is none, through ccxt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from stream.clock import Clock
 from stream.exchanges import EXCHANGES
+from stream.long_tail.dialect import Dialect
 from stream.rest import open_rest
-from stream.wire import Fetched, Instrument
+from stream.wire import Candle, Fetched, Instrument, Record, Trade
 
 
 class Rest(Protocol):
@@ -21,6 +24,24 @@ class Rest(Protocol):
 
     def instruments(self) -> list[Instrument]:
         """The exchange's list of pairs; RestError when it cannot be had."""
+
+
+class Reader(Protocol):
+    """How what an exchange sent is read: see `stream.wire.Exchange`."""
+
+    def native_symbol(self, symbol: str, /) -> str:
+        """Canonical symbol → the exchange's spelling."""
+
+    def parse_message(self, text: str | bytes, /) -> list[Record]:
+        """A message of the stream → its records."""
+
+    def parse_row(self, native: str, raw: msgspec.Raw, /) -> Candle | Trade:
+        """A row of REST."""
+
+
+def reader(exchange: str) -> Reader:
+    """Of the exchange's messages and rows."""
+    return EXCHANGES[exchange] if exchange in EXCHANGES else Dialect(exchange)
 
 
 @contextmanager

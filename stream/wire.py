@@ -251,6 +251,9 @@ class Exchange(Protocol):
     def parse_message(self, text: str | bytes, /) -> list[Record]:
         """A websocket text → its records; [] for heartbeats; MessageError for what is not understood as a whole."""
 
+    def parse_row(self, native: str, raw: msgspec.Raw, /) -> Candle | Trade:
+        """A row of `fetch_candles`'s answers about this pair; MessageError or ValueError for what is none."""
+
     def instruments_request(self) -> Request:
         """The request for the list of pairs."""
 

@@ -49,16 +49,13 @@ class Pair(NamedTuple):
     def silent(self, minute: datetime) -> datetime | None:
         """When the last word came that nobody traded: REST covers the minute, and nothing shows a trade, or may."""
         traded = any(row["interval_start"] == minute and not _flat(row) for row in self.stream)
-        seen = traded or self.rejected(minute)
+        seen = traded or _rejected(self.lines, minute)
         means = {"no_trade": not seen, "no_trade_if_alive": not seen and self.heard(minute), "no_data": False}
+        unread = {one["recv_ts"] for one in _rejected(self.answers, minute)}
         told = [one for one in self.answers if one["covered_start"] and means[one["silence"]]]
+        told = [one for one in told if one["recv_ts"] not in unread]
         told = [one for one in told if one["covered_start"] <= minute and minute + MINUTE <= one["covered_end"]]
         return max((one["recv_ts"] for one in told), default=None)
-
-    def rejected(self, minute: datetime) -> bool:
-        """Something came about the minute that could not be read."""
-        lines = [*self.lines, *self.answers]
-        return any(one["status"] == "rejected" and one["interval_start"] == minute for one in lines)
 
     def choose(self, minute: datetime, price: float | None, over: datetime) -> tuple[str, Row | None]:
         """Verdict and candle. `price`: the close of the minute before, where known. `over`: the end of the hour."""
@@ -77,7 +74,7 @@ class Pair(NamedTuple):
         last = max(said, key=lambda one: _known(one, "recv_ts", "detail"), default={"detail": "online"})
         causes = {
             "rest_unavailable": not asked,
-            "rejected": self.rejected(minute),
+            "rejected": _rejected([*self.lines, *self.answers], minute),
             "beyond_rest_history": any(one["beyond_history"] for one in asked),
             "exchange_status": not last["detail"].startswith("online"),
             "not_recording": not self.lines and not self.stream,
@@ -113,6 +110,11 @@ def _volumes(row: Row) -> Row:
     derived = quote / volume if quote is not None and volume else None
     quote = vwap * volume if quote is None and vwap is not None else quote
     return kept | {"quote_volume": quote, "vwap": derived if vwap is None else vwap}
+
+
+def _rejected(lines: Iterable[Row], minute: datetime) -> list[Row]:
+    """Of these, what says that something about the minute could not be read."""
+    return [one for one in lines if one["status"] == "rejected" and one["interval_start"] == minute]
 
 
 def _flat(row: Row) -> bool:

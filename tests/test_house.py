@@ -42,7 +42,7 @@ ROOMS = {
     "watch": {"ground", "exchanges", "settings", "lake", "recorder", "rules", "warehouse", "hours"},
     "graph": {"ground", "lake", "hour", "hours", "watch"},
     "commands": {"ground", "exchanges", "settings", "emulator", "recorder", "rules", "tables", "warehouse", "hours"}
-    | {"graph", "watch"},
+    | {"graph", "watch", "hour"},
     # Statements, and nothing that runs by itself.
     "sql": set(),
 }

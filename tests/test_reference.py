@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime
 from typing import Any
 
 from hypothesis import given
@@ -20,6 +21,8 @@ Rows = list[dict[str, Any]]
 _minutes = st.sampled_from([0, 1, 2, 3, 4, 59])
 _symbols = st.sampled_from(["BTC-USDT", "BTC-USDT", "ETH-USDT", "OLD-EUR"])
 _conns = st.sampled_from(["a/1", "a/2", "b/1"])
+_recorded = st.integers(0, 65).map(lambda minute: at(minute, 19))
+_answering = st.integers(0, 2).map(lambda second: at(65, second))
 _numbers = {
     "close": st.sampled_from([100.0, 100.5, 101.0]),
     "volume": st.sampled_from([0.0, 1.0, 3.0]),
@@ -78,9 +81,9 @@ def _said(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def _rejected(draw: st.DrawFn) -> dict[str, Any]:
+def _rejected(draw: st.DrawFn, recv_ts: st.SearchStrategy[datetime]) -> dict[str, Any]:
     """A `rejected` line: what came about a minute, or about nobody knows which, could not be a candle."""
-    line = alive(0, symbol=draw(_symbols), conn=draw(_conns), recv_ts=at(draw(st.integers(0, 65)), 19), since=None)
+    line = alive(0, symbol=draw(_symbols), conn=draw(_conns), recv_ts=draw(recv_ts), since=None)
     minute = draw(st.one_of(st.none(), _minutes.map(at)))
     return line | {"event_type": "status", "interval_start": minute, "status": "rejected", "detail": "of no kind"}
 
@@ -94,7 +97,7 @@ def _answers(draw: st.DrawFn) -> dict[str, Any]:
         "symbol": draw(_symbols),
     }
     given |= {"previous_close": draw(st.sampled_from([None, 99.0, 99.5]))}
-    given |= {"recv_ts": at(65, draw(st.integers(0, 2)))}
+    given |= {"recv_ts": draw(_answering)}
     extent = draw(st.sampled_from(["whole", "whole", "part", "late", "nothing", "beyond"]))
     if extent in ("nothing", "beyond"):
         given |= {"covered_start": None, "covered_end": None, "beyond_history": extent == "beyond"}
@@ -123,9 +126,9 @@ def worlds(draw: st.DrawFn) -> list[Rows]:
     message = _built() if kind == "trades" else _candles(flags[kind])
     return [
         draw(st.lists(message, max_size=14)),
-        draw(st.lists(st.one_of(_alive(), _alive(), _said(), _rejected()), max_size=12)),
+        draw(st.lists(st.one_of(_alive(), _alive(), _said(), _rejected(_recorded)), max_size=12)),
         draw(st.lists(_rest(), max_size=6)),
-        draw(st.lists(st.one_of(_answers(), _answers(), _answers(), _rejected()), max_size=4)),
+        draw(st.lists(st.one_of(_answers(), _answers(), _answers(), _rejected(_answering)), max_size=4)),
     ]
 
 

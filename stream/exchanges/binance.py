@@ -256,11 +256,12 @@ def _decode_rows(body: bytes) -> list[msgspec.Raw]:
 
 def _rest_candles(native: str, raws: list[msgspec.Raw]) -> list[Row]:
     about = elements.About(symbol=lambda _: native, time=itemgetter(0))
-    found = elements.each(raws, lambda raw: _rest_candle(native, raw), about)
+    found = elements.each(raws, lambda raw: parse_row(native, raw), about)
     return [*found, *elements.beyond(raws, _COLUMNS)]
 
 
-def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
+def parse_row(native: str, raw: msgspec.Raw) -> Candle:
+    """A row of `fetch_candles`'s answers."""
     row = _row.decode(raw)
     return check_candle(
         Candle(

@@ -311,11 +311,12 @@ def _page(native: str, body: bytes) -> tuple[datetime | None, list[Row]]:
     if (result.category, result.symbol) != ("spot", native):
         raise MessageError(f"bybit {native}: the answer is about {result.category} {result.symbol}, not about spot")
     about = elements.About(symbol=lambda _: native, time=itemgetter(0))
-    found = elements.each(result.rows, lambda raw: _rest_candle(native, raw), about)
+    found = elements.each(result.rows, lambda raw: parse_row(native, raw), about)
     return told, [*found, *elements.beyond(result.rows, _COLUMNS)]
 
 
-def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
+def parse_row(native: str, raw: msgspec.Raw) -> Candle:
+    """A row of `fetch_candles`'s answers."""
     row = _row.decode(raw)
     return check_candle(
         Candle(

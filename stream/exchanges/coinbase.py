@@ -346,6 +346,11 @@ def _fetch_trades(native: str, start: datetime, end: datetime) -> Fetching:
     return Fetched(trades=_ordered(one for one in known.values() if whole <= one.event_ts < end), odd=odd)
 
 
+def parse_row(native: str, raw: msgspec.Raw) -> Candle | Trade:
+    """A row of `fetch_candles`'s answers: `{"start":"1763164800",…}`, or a trade."""
+    return _rest_candle(native, raw) if b'"start"' in bytes(raw) else _rest_trade(native, raw)
+
+
 def _rest_candles(native: str, body: bytes) -> list[Candle | Misfit]:
     try:
         raws = _rows.decode(body).candles
@@ -379,11 +384,11 @@ def _rest_trades(native: str, body: bytes) -> list[Trade | Misfit]:
         raws = _page.decode(body).trades
     except UNREADABLE as error:
         raise MessageError(f"coinbase {native}: a page of trades could not be read: {error}") from error
+    return elements.each(raws, lambda raw: _rest_trade(native, raw), _ABOUT)
 
-    def read(raw: msgspec.Raw) -> Trade:
-        trade = _traded(raw)
-        if trade.native_symbol != native:
-            raise MessageError(f"coinbase: a trade of {trade.native_symbol} in an answer about {native}")
-        return trade
 
-    return elements.each(raws, read, _ABOUT)
+def _rest_trade(native: str, raw: msgspec.Raw) -> Trade:
+    trade = _traded(raw)
+    if trade.native_symbol != native:
+        raise MessageError(f"coinbase: a trade of {trade.native_symbol} in an answer about {native}")
+    return trade

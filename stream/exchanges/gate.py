@@ -308,10 +308,11 @@ def _page(native: str, body: bytes) -> list[Row]:
     except UNREADABLE as error:
         raise MessageError(f"gate {native}: the answer was not a list of candles: {error}") from error
     about = elements.About(symbol=lambda _: native, time=itemgetter(0))
-    return [*elements.each(raws, lambda raw: _rest_candle(native, raw), about), *elements.beyond(raws, _COLUMNS)]
+    return [*elements.each(raws, lambda raw: parse_row(native, raw), about), *elements.beyond(raws, _COLUMNS)]
 
 
-def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:
+def parse_row(native: str, raw: msgspec.Raw) -> Candle:
+    """A row of `fetch_candles`'s answers."""
     """Start, quote volume, close, high, low, open, base volume, finished; the last one is younger than the others."""
     row = _row.decode(raw)
     return check_candle(

@@ -15,7 +15,7 @@ import msgspec
 from stream import elements
 from stream.elements import UNREADABLE, check_candle, check_trade
 from stream.errors import MessageError
-from stream.pages import Row, learnt, starts
+from stream.pages import learnt, starts
 from stream.wire import (
     EPOCH,
     MINUTE,
@@ -131,7 +131,6 @@ class _TradeRow(msgspec.Struct, array_like=True, gc=False):
 
 _message = msgspec.json.Decoder(_Message)
 _element = msgspec.json.Decoder(_Element, strict=False)
-_system = msgspec.json.Decoder(_System)
 _body = msgspec.json.Decoder(_Body)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _row = msgspec.json.Decoder(_Row, strict=False)
@@ -185,7 +184,7 @@ def parse_message(text: str | bytes) -> list[Record]:
         if message.channel in ("heartbeat", "pong") or message.method in ("pong", "unsubscribe"):
             return []
         if message.channel == "status":
-            states = [_system.decode(element).system for element in message.data or []]
+            states = [msgspec.json.decode(element, type=_System).system for element in message.data or []]
             return [Notice(system=state, detail=f"status channel: {state}") for state in states]
     except UNREADABLE as error:
         raise MessageError(f"kraken: {error}") from error
@@ -276,7 +275,8 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     native = native_symbol(symbol)
     query = {"pair": rest_symbol(symbol), "interval": "1", "since": str(seconds(start - 2 * MINUTE))}
     response = yield Request(path="/0/public/OHLC", query=query)
-    rows = _rest_candles(native, _rows(response.body))
+    raws, about = _rows(response.body), elements.About(symbol=lambda _: native, time=itemgetter(0))
+    rows = [*elements.each(raws, lambda raw: _rest_candle(native, raw), about), *elements.beyond(raws, _COLUMNS)]
     minutes = sorted(starts(rows))
     reached = minutes[0] if minutes[1:] else end
     open_since = _open_since(response.body) or (minutes[-1] if minutes else end)
@@ -347,9 +347,9 @@ def _result(body: bytes) -> dict[str, msgspec.Raw]:
     return result
 
 
-def _rest_candles(native: str, raws: list[msgspec.Raw]) -> list[Row]:
-    about = elements.About(symbol=lambda _: native, time=itemgetter(0))
-    return [*elements.each(raws, lambda raw: _rest_candle(native, raw), about), *elements.beyond(raws, _COLUMNS)]
+def parse_row(native: str, raw: msgspec.Raw) -> Candle | Trade:
+    """A row of `fetch_candles`'s answers: `[1763164800,…]`, or a trade, `["94987.7",…]`."""
+    return _trade(native, raw) if bytes(raw)[:2] == b'["' else _rest_candle(native, raw)
 
 
 def _rest_candle(native: str, raw: msgspec.Raw) -> Candle:

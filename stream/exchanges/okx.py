@@ -199,6 +199,11 @@ def _candle(native: str, raw: msgspec.Raw, *, streamed: bool) -> Candle:
     )
 
 
+def parse_row(native: str, raw: msgspec.Raw) -> Candle:
+    """A row of `fetch_candles`'s answers."""
+    return _candle(native, raw, streamed=False)
+
+
 def instruments_request() -> Request:
     """`GET /api/v5/public/instruments?instType=SPOT`"""
     return Request(path="/api/v5/public/instruments", query={"instType": "SPOT"})

@@ -98,6 +98,10 @@ class Dialect:
     def __init__(self, id_: str) -> None:
         self.ID = id_
 
+    def native_symbol(self, symbol: str) -> str:
+        """ccxt's spelling."""
+        return native_symbol(symbol)
+
     def parse_message(self, text: str | bytes) -> list[Record]:
         """`{"symbol":"BTC/USDT","kind":"update","row":[1762777200000,106038.1,106044.3,106038.1,106040.1,0.083]}`"""
         try:
@@ -110,6 +114,10 @@ class Dialect:
         """Rows' texts → the candles."""
         about = elements.About(symbol=lambda _: native, time=itemgetter(0))
         return elements.each(rows, lambda row: self._candle(native, kind, row), about)
+
+    def parse_row(self, native: str, raw: msgspec.Raw) -> Candle:
+        """A row as ccxt gives it."""
+        return self._candle(native, "snapshot", raw)
 
     def _candle(self, native: str, kind: Kind, text: msgspec.Raw) -> Candle:
         """ccxt drops final flag, count, vwap and quote volume, also where there are some."""

@@ -146,6 +146,20 @@ def status(
     sys.exit(1 if seen.problems else 0)
 
 
+@app.command()
+def rejected(
+    again: Annotated[bool, typer.Option(help="Read it anew: what is understood now goes into its hours.")] = False,
+) -> None:
+    """What was set aside as unreadable, by exchange and reason, and whether it can be read now."""
+    from tasks.commands import rejected_page
+    from tasks.hour import set_aside
+    from tasks.hour.context import Context
+
+    context = Context.load()
+    found = set_aside.look(context.lake, context.pairs(), again=again)
+    rejected_page.show(found, hour_rules.window(context.settings), console, again=again)
+
+
 @app.command(name="sql")
 def ask(
     command: Annotated[

@@ -28,9 +28,13 @@ class Context:
             _latest = Context(found)
         return _latest
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """(exchange, symbol) of [pairs]."""
+        return [(exchange, symbol) for exchange, symbols in self.settings.pairs.items() for symbol in symbols]
+
     def configured_pairs(self) -> list[tuple[str, str]]:
-        """(exchange, symbol) of [pairs]; SettingsError when there are none."""
-        pairs = [(exchange, symbol) for exchange, symbols in self.settings.pairs.items() for symbol in symbols]
+        """The same; SettingsError when there are none."""
+        pairs = self.pairs()
         if not pairs:
             raise SettingsError(
                 f'{self.settings.path}: [pairs] names no pair. Add a line such as: binance = ["BTC-USDT"]'

@@ -25,8 +25,6 @@ Ask = Callable[[str, datetime, datetime], Fetched]
 
 log = logging.getLogger(__name__)
 
-_KEY = ["symbol", "interval_start"]
-
 
 def is_current(lake: Lake, exchange: str, symbols: Sequence[str], hour: datetime) -> bool:
     """The Parquet exists, was made from the answers that there are, after looking at the lines that there are."""
@@ -238,8 +236,7 @@ def _parsed(lake: Lake, exchange: str, hour: datetime, objects: dict[str, list[S
     sent = lines.filter(pl.col("event_type") == "snapshot")
     deals = lines.filter(pl.col("event_type") == "trade").select(TRADES.names)
     answers = lines.filter(pl.col("event_type") == "status").rename({"ingestion_ts": "recv_ts"}).select(SESSIONS.names)
-    whole = proof.read_whole(choose.expected(list(objects), hour), answers)
-    read = whole.join(proof.rejected(answers), on=_KEY, how="anti").with_columns(conn=pl.lit(None, pl.String))
+    read = proof.read_whole(choose.expected(list(objects), hour), answers).with_columns(conn=pl.lit(None, pl.String))
     built = trades.candles(deals, read, consecutive_ids=exchanges.consecutive_ids(exchange)).filter("is_final")
     candles = pl.concat([sent.select(BRONZE.names), built.select(BRONZE.names)])
     first = ["symbol", "interval_start", "ingestion_ts"]

@@ -27,7 +27,7 @@ _Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class _Line(msgspec.Struct, gc=False):
+class Line(msgspec.Struct, gc=False):
     """As sql/duckdb/read_lines.sql types it; what is optional there is optional here."""
 
     exchange: str
@@ -56,7 +56,7 @@ class _Line(msgspec.Struct, gc=False):
     side: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_Line)
+decode = msgspec.json.Decoder(Line).decode
 
 
 Reads = Callable[[Path], bool]
@@ -126,7 +126,7 @@ def foreign(
         lines = list(_spans(content))
         here = [lines[row - first] for row in wanted if first <= row < first + len(lines)]
         bad = [
-            (line, _reason(line, exchange, symbols, hour) or "not a line of this hour")
+            (line, reason(line, exchange, symbols, hour) or "not a line of this hour")
             for line in (content[start:end] for start, end in here)
         ]
         _keep(lake, exchange, hour, key, bad, "foreign")
@@ -154,7 +154,7 @@ def _odd(content: bytes) -> Iterator[tuple[int, int]]:
 def _no_line(line: bytes) -> str | None:
     """Why it is no bronze line."""
     try:
-        _decoder.decode(line)
+        decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"not a bronze line: {error}"
     return None
@@ -166,9 +166,10 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _reason(line: bytes, exchange: str, symbols: Sequence[str], hour: datetime) -> str | None:
+def reason(line: bytes, exchange: str, symbols: Sequence[str], hour: datetime) -> str | None:
+    """Why it is no line of these pairs' hour; None if it is one."""
     try:
-        found = _decoder.decode(line)
+        found = decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return f"not a bronze line: {error}"
     if found.exchange != exchange or found.symbol not in symbols:
@@ -187,7 +188,7 @@ def _reason(line: bytes, exchange: str, symbols: Sequence[str], hour: datetime) 
     return _candle_reason(found, start)
 
 
-def _trade_reason(line: _Line, start: datetime) -> str | None:
+def _trade_reason(line: Line, start: datetime) -> str | None:
     if line.event_ts is None or line.event_ts.replace(second=0, microsecond=0) != start:
         return f"the trade was made at {line.event_ts}, which is not in the minute {start}"
     if line.price is None or line.size is None or not (0 < line.price < math.inf and 0 < line.size < math.inf):
@@ -195,7 +196,7 @@ def _trade_reason(line: _Line, start: datetime) -> str | None:
     return None
 
 
-def _candle_reason(line: _Line, start: datetime) -> str | None:
+def _candle_reason(line: Line, start: datetime) -> str | None:
     if line.event_type not in ("snapshot", "update"):
         return f"the event type {line.event_type!r} is unknown"
     if start.replace(second=0, microsecond=0) != start:

@@ -159,7 +159,7 @@ def _silent(minutes: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
             ]
         )
         .join(evidence.seen.filter("traded"), on=_KEY, how="anti")
-        .join(_rejected(evidence), on=_KEY, how="anti")
+        .join(proof.rejected(evidence.sessions), on=_KEY, how="anti")
         .group_by(_KEY)
         .agg(answered_ts=pl.col("recv_ts").max())
     )

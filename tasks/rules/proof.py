@@ -50,7 +50,11 @@ def rejected(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def covered(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """The minutes that REST had rows on both sides of, with what silence there means, and when that was said."""
+    """The minutes that REST had rows on both sides of, with what silence there means, and when that was said.
+
+    Not those about which something in the same answer could not be read.
+    """
+    unread = answers.filter(pl.col("status") == "rejected").select(*_KEY, "recv_ts")
     return (
         minutes.select(_KEY)
         .join(answers, on="symbol", suffix="_answer")
@@ -59,6 +63,7 @@ def covered(minutes: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
             & (pl.col("interval_start") + MINUTE <= pl.col("covered_end"))
         )
         .select(*_KEY, "silence", "recv_ts")
+        .join(unread, on=[*_KEY, "recv_ts"], how="anti")
     )
 
 
