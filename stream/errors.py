@@ -9,6 +9,7 @@ KlinesError
 ├── SpoolError          the local spool could not be written or read
 │   └── SpoolFull       ... because the disk is full
 ├── HourNotReady        the hour asked for is not over yet
+├── HourUnknown         nothing at all is known about the hour asked for
 └── WarehouseError      Postgres is down, too old, or refused
 
 The message of each error is a sentence that names the thing, the value that was found, and the remedy.
@@ -51,6 +52,10 @@ class SpoolFull(SpoolError):
 
 class HourNotReady(KlinesError):
     """The hour asked for is not over yet, or lies in the future."""
+
+
+class HourUnknown(KlinesError):
+    """Nothing was recorded about the hour asked for, nobody has a candle of it, and no earlier one is published."""
 
 
 class WarehouseError(KlinesError):

@@ -1,6 +1,7 @@
 """The Luigi tasks: what depends on what, and which plain function does the work.
 
     BronzeStream ─▶ BronzeRest ─▶ SilverPair (one per pair) ─▶ SilverHour ─▶ GoldHour ◀─ Hourly
+                        └─▶ KnownHour ─▶┘  (of an old hour, unless it is a backfill)
 
 A task is complete when its output exists and was made from the evidence that exists now.
 """
@@ -9,15 +10,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import luigi
 
 from stream.lake import layout
 from tasks import hours, sentences
-from tasks.hour import publish_hour, rest_hour, silver_hour, stream_hour
+from tasks.hour import known, publish_hour, rest_hour, silver_hour, stream_hour
 from tasks.hour.context import Context
-from tasks.kinds import ExchangeHourTask, HourTask, KlinesTask, LakeTarget
+from tasks.kinds import ExchangeHourTask, HourTask, KlinesTask, LakeTarget, MayBeBackfill
 
 _THIS_RUN = uuid.uuid4().hex[:10]
 
@@ -78,7 +80,33 @@ class BronzeRest(ExchangeHourTask):
         self.say("\n".join(failures) or "every gap was asked for and answered")
 
 
-class SilverPair(ExchangeHourTask):
+class KnownHour(HourTask):
+    """Says no to an old hour about which nothing at all is known: to publish it would spoil the completeness."""
+
+    @property
+    def resources(self) -> dict[str, int]:  # type: ignore[override]  # as above
+        """It may ask REST of all exchanges."""
+        return {f"rest_{exchange}": 1 for exchange in Context.load().settings.pairs}
+
+    def requires(self) -> list[BronzeRest]:
+        """All that can be known about it."""
+        exchanges = dict(Context.load().configured_pairs())
+        return [BronzeRest(exchange=exchange, hour=self.hour) for exchange in exchanges]
+
+    def is_current(self, context: Context) -> bool:
+        """Something is known."""
+        return known.is_known(context, self.utc)
+
+    def output(self) -> list[LakeTarget]:
+        """Nothing: it only looks."""
+        return []
+
+    def run(self) -> None:
+        """See tasks/hour/known.py."""
+        known.check(Context.load(), self.utc)
+
+
+class SilverPair(ExchangeHourTask, MayBeBackfill):
     """Chooses, fills and judges pairs. Luigi hands many pairs to one run, comma-separated."""
 
     symbol = luigi.Parameter(batch_method=",".join, description="canonical symbol, such as BTC-USDT")
@@ -95,10 +123,12 @@ class SilverPair(ExchangeHourTask):
             self.task_id = f"{self.task_id}_{_THIS_RUN}"
 
     def requires(self) -> list[luigi.Task]:
-        """Both kinds of evidence."""
+        """Both kinds of evidence; of an hour that `Hourly` does not look at, that there is any."""
+        recent = self.utc >= min(hours.window(Context.load().settings))
         return [
             BronzeStream(exchange=self.exchange, hour=self.hour),
             BronzeRest(exchange=self.exchange, hour=self.hour),
+            *([] if recent or self.backfill else [KnownHour(hour=self.hour)]),
         ]
 
     @property
@@ -123,13 +153,13 @@ class SilverPair(ExchangeHourTask):
         silver_hour.make(context.lake, str(self.exchange), self.batch, self.utc, keep_empty=keep_empty)
 
 
-class SilverHour(HourTask):
+class SilverHour(HourTask, MayBeBackfill):
     """Publishes the hour of all configured pairs in Postgres, whole."""
 
     def requires(self) -> list[SilverPair]:
         """Every configured pair."""
         return [
-            SilverPair(exchange=exchange, symbol=symbol, hour=self.hour)
+            SilverPair(exchange=exchange, symbol=symbol, hour=self.hour, backfill=self.backfill)
             for exchange, symbol in Context.load().configured_pairs()
         ]
 
@@ -146,12 +176,12 @@ class SilverHour(HourTask):
         self.say(publish_hour.publish(Context.load(), self.utc))
 
 
-class GoldHour(HourTask):
+class GoldHour(HourTask, MayBeBackfill):
     """Rolls the published hour up into bars."""
 
     def requires(self) -> SilverHour:
         """Bars come from silver only."""
-        return SilverHour(hour=self.hour)
+        return SilverHour(hour=self.hour, backfill=self.backfill)
 
     def is_current(self, context: Context) -> bool:
         """The bars were made from what is published."""
@@ -189,7 +219,14 @@ class Hourly(KlinesTask):
         if not self._asked_again:
             publish_hour.ask_again(context, window)
             self._asked_again = True
-        wanted = [*window, *publish_hour.unpublished(context, min(window) - hours.HORIZON, min(window))]
-        yield [GoldHour(hour=hour.replace(tzinfo=None)) for hour in wanted]
+        yield [GoldHour(hour=hour.replace(tzinfo=None)) for hour in looked_after(context, window)]
         publish_hour.mend_bars(context)
         self._done = True
+
+
+def looked_after(context: Context, window: list[datetime]) -> list[datetime]:
+    """What `Hourly` brings up to date: the window, and hours before it that should be published, but are not.
+
+    WarehouseError where Postgres cannot be asked.
+    """
+    return [*window, *publish_hour.unpublished(context, min(window) - hours.HORIZON, min(window))]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from stream.clock import HOUR, hour_of
-from stream.errors import HourNotReady
+from stream.errors import HourNotReady, SettingsError
 from stream.exchanges import EXCHANGES
 from stream.settings import Settings
 
 HORIZON = timedelta(days=31)
 """How far back `Hourly` looks for hours that were never published."""
 _LATEST, _EXPIRING = 3_000_000_000, 2_000_000_000
+
+
+def parse(text: str) -> datetime:
+    """`2026-11-22T07` → that UTC hour; SettingsError for other words."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise SettingsError(f"The hour was {text!r}; write a UTC hour such as 2026-11-22T07.") from error
 
 
 def ready_at(hour: datetime, settings: Settings) -> datetime:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import luigi
 
-from stream.errors import HourNotReady, KlinesError, LakeError, SettingsError, WarehouseError
+from stream.errors import HourNotReady, HourUnknown, KlinesError, LakeError, SettingsError, WarehouseError
 from tasks import hours
 from tasks.hour.context import Context
 from tasks.watch.failures import Noted
@@ -33,7 +33,7 @@ class KlinesTask(luigi.Task):
 
     def on_failure(self, exception: BaseException) -> str:
         """What luigid's page shows for a failure; it is noted for `klines status` too, until the task succeeds."""
-        if not isinstance(exception, HourNotReady | SettingsError):  # those are about who asked
+        if not isinstance(exception, HourNotReady | HourUnknown | SettingsError):  # those are about who asked
             task, hour = self.subject
             _noted().note(task, hour, str(exception) or repr(exception), Context.load().settings.clock.now())
         return str(exception) if isinstance(exception, KlinesError) else "".join(traceback.format_exception(exception))
@@ -71,11 +71,7 @@ class HourParameter(luigi.DateHourParameter):
 
     def parse(self, s: str) -> datetime:
         """`2026-11-22T07` → datetime without timezone, as Luigi wants it."""
-        try:
-            found: datetime = super().parse(s)
-        except ValueError as error:
-            raise SettingsError(f"The hour was {s!r}; write a UTC hour such as 2026-11-22T07.") from error
-        return found
+        return hours.parse(s).replace(tzinfo=None)
 
 
 class HourTask(KlinesTask):
@@ -98,6 +94,14 @@ class HourTask(KlinesTask):
     def priority(self) -> int:  # type: ignore[override]  # Luigi documents the property form
         """The live hour does not wait for a backfill."""
         return hours.urgency(self.utc, Context.load().settings)
+
+
+class MayBeBackfill(luigi.Task):
+    """A task that is told whether its hour is wanted whatever is known about it."""
+
+    backfill = luigi.BoolParameter(
+        significant=False, description="publish the hour also where nothing at all is known about it"
+    )
 
 
 class ExchangeHourTask(HourTask):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import luigi
+from luigi.task_register import Register
 
 from stream.exchanges import EXCHANGES
 from tests.recording import PATIENCE
@@ -46,7 +47,8 @@ check_complete_on_run = true
 
 
 def build(*tasks: luigi.Task) -> bool:
-    """Runs tasks in this process, whose logging stays as it was."""
+    """Runs tasks in this process, whose logging stays as it was, as if it were the first time."""
+    Register.clear_instance_cache()
     loggers = [logging.getLogger(name) for name in ("luigi-interface", "stream", "tasks")]
     before = [(one.level, list(one.handlers)) for one in loggers]
     try:

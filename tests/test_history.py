@@ -45,11 +45,16 @@ def environment(tmp_path: Path, warehouse_settings: WarehouseSettings) -> dict[s
     return {**os.environ, "LUIGI_CONFIG_PATH": str(config)}
 
 
-def run(environment: dict[str, str], task: str) -> str:
+def run(environment: dict[str, str], task: str, *options: str) -> str:
     """Runs a task of the hour; returns what it said."""
     command = [sys.executable, "-m", "luigi", "--module", "tasks", task, "--hour", f"{HOUR:%Y-%m-%dT%H}"]
     done = subprocess.run(
-        [*command, "--local-scheduler"], env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        [*command, *options, "--local-scheduler"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -90,7 +95,7 @@ def test_hours_from_before_the_recorder_are_whole(tmp_path: Path, environment: d
 
 def test_an_exchange_that_is_away_does_not_block_the_hour(tmp_path: Path, environment: dict[str, str]) -> None:
     """The hour is published with the reason; when REST is back, `Hourly`'s asking again fills it."""
-    run(environment, "GoldHour")
+    run(environment, "GoldHour", "--backfill")
     assert verdicts(tmp_path, "binance", "WALK-USDT") == {"stream": 0, "rest": 0, "empty": 0, "missing": 60}
     config = tmp_path / "luigi.cfg"
     port = int(config.read_text().partition("127.0.0.1:")[2].partition("/")[0])

@@ -12,6 +12,7 @@ import pytest
 
 from stream import settings
 from stream.errors import SettingsError
+from stream.settings import WarehouseSettings
 from tests.recording import PATIENCE
 
 ROOT = Path(__file__).parent.parent
@@ -141,10 +142,20 @@ def test_an_hour_that_is_not_over(tmp_path: Path, hour: str, says: str) -> None:
     assert says in run(tmp_path, [*LUIGI, "SilverHour", "--hour", hour], config=config)
 
 
-def test_an_hour_that_is_no_hour(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [[*LUIGI, "SilverHour", "--hour"], [*KLINES, "warehouse", "drop-hour"]])
+def test_an_hour_that_is_no_hour(tmp_path: Path, command: list[str]) -> None:
     """The sentence shows how to write one."""
-    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", "yesterday"])
+    said = run(tmp_path, [*command, "yesterday"])
     assert "The hour was 'yesterday'; write a UTC hour such as 2026-11-22T07" in said
+
+
+def test_an_hour_from_before_everything(tmp_path: Path, warehouse_settings: WarehouseSettings) -> None:
+    """Refused, with the word that publishes it all the same."""
+    config = BASE.replace("postgresql://klines:secret-word@127.0.0.1:9/klines", warehouse_settings.dsn)
+    said = run(tmp_path, [*LUIGI, "SilverHour", "--hour", "2010-01-01T00"], config=config)
+    assert "Nothing is known about the hour 2010-01-01T00 of the pairs in [pairs]" in said
+    assert "luigi --module tasks GoldHour --hour 2010-01-01T00 --backfill" in said
+    assert not (tmp_path / "lake" / "silver").exists()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,13 @@ def until(check: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+def nothing() -> list[Completeness]:
+    """A ledger of the hour that says that all of it is missing."""
+    minutes = tuple(HOUR + MINUTE * number for number in range(60))
+    gone = {"stream": 0, "missing": 60, "missing_minutes": minutes, "causes": ("not_recording",) * 60}
+    return [msgspec.structs.replace(one, **gone) for one in ledger()]
+
+
 @contextmanager
 def idle_reader(settings: WarehouseSettings) -> Iterator[Callable[[], tuple[Any, ...]]]:
     """A dashboard that has read the hour and keeps its transaction open; call it to read again."""
@@ -212,20 +219,7 @@ def test_what_is_read_is_what_was_published(house: warehouse.Warehouse, warehous
 
 def test_an_hour_without_candles(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
     """An hour about which nothing is known is published as such, with each minute's cause."""
-    minutes = tuple(HOUR + MINUTE * number for number in range(60))
-    entry = Completeness(
-        exchange="binance",
-        symbol="BTC-USDT",
-        hour=HOUR,
-        expected=60,
-        stream=0,
-        rest=0,
-        empty=0,
-        missing=60,
-        missing_minutes=minutes,
-        causes=("not_recording",) * 60,
-        content_hash="none",
-    )
+    entry = nothing()[0]
     assert house.publish(HOUR, candles().slice(0, 0), [entry]) == "attached"
     assert house.publish(HOUR, candles().slice(0, 0), [entry]) == "unchanged"
     assert house.ledger(HOUR, NEXT) == [entry]
@@ -279,13 +273,53 @@ def test_bars_of_another_rule_are_found_the_latest_first(
 
 
 def test_hours_that_nobody_published_are_found(house: warehouse.Warehouse) -> None:
-    """Of a span, and after the first that was: what was never looked at has no past."""
+    """Of a span, and after the first that has candles: what was never looked at has no past."""
+    house.publish(HOUR, candles().slice(0, 0), nothing())
     hours = [HOUR + timedelta(hours=n) for n in range(8)]
     assert house.unpublished(hours[0], hours[7]) == []
     for n in (2, 5):
         house.publish(hours[n], candles(hours[n]), ledger(hour=hours[n]))
     assert house.unpublished(hours[0], hours[7]) == [hours[3], hours[4], hours[6]]
     assert house.unpublished(hours[4], hours[6]) == [hours[4]]
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_an_hour_is_taken_back(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:
+    """Its candles, bars and ledger, and what a killed publish left; its neighbours stay, and it can come again."""
+    stage = "fact_ohlcv_20261122_07_stage"
+    for hour in (HOUR, NEXT):
+        house.publish(hour, candles(hour), ledger(hour=hour))
+        house.publish_bars(hour, lambda table: {"1h": bars(table["interval_start"][0].as_py())}, "rule")
+    house._session.execute("create_stage", stage=Identifier("silver", stage), start=HOUR, end=NEXT)
+    assert [house.drop(HOUR) for _ in range(2)] == [True, False]
+    assert house.ledger(HOUR, NEXT + MINUTE) == ledger(hour=NEXT)
+    assert query(warehouse_settings, "SELECT min(interval_start) FROM silver.fact_ohlcv") == [(NEXT,)]
+    assert query(warehouse_settings, "SELECT min(interval_start) FROM gold.ohlcv_1h") == [(NEXT,)]
+    assert query(warehouse_settings, "SELECT to_regclass(%s)", f"silver.{stage}") == [(None,)]
+    assert house.publish(HOUR, candles(), ledger()) == "attached"
+
+
+def test_an_hour_that_somebody_reads_is_taken_back(
+    house: warehouse.Warehouse, warehouse_settings: WarehouseSettings
+) -> None:
+    """He sees what he saw, everybody else sees nothing; what is left is an empty partition, for the next publish."""
+    house.publish(HOUR, candles(), ledger())
+    with idle_reader(warehouse_settings) as read:
+        assert [house.drop(HOUR) for _ in range(2)] == [True, False]
+        assert read() == (120, 100.1, 100.1)
+        assert query(warehouse_settings, "SELECT count(*) FROM silver.fact_ohlcv") == [(0,)]
+        assert house.ledger(HOUR, NEXT) == []
+        assert house.publish(HOUR, candles(price=200.2), ledger("b")) == "replaced"
+    assert query(warehouse_settings, "SELECT DISTINCT close FROM silver.fact_ohlcv") == [(200.2,)]
+
+
+def test_the_first_hour_is_one_that_has_candles(house: warehouse.Warehouse) -> None:
+    """One of which all is missing makes nothing known about those that come after it."""
+    assert house.first_hour() is None
+    house.publish(HOUR, candles().slice(0, 0), nothing())
+    assert house.first_hour() is None
+    house.publish(NEXT, candles(NEXT), ledger(hour=NEXT))
+    assert house.first_hour() == NEXT
 
 
 def test_a_reader_sees_whole_versions_only(house: warehouse.Warehouse, warehouse_settings: WarehouseSettings) -> None:

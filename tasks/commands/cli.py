@@ -192,5 +192,25 @@ def init() -> None:
         console.print(f"The warehouse at {postgres.place.address} is ready." + (f" {notice}" if notice else ""))
 
 
+@warehouse_app.command(name="drop-hour")
+def drop_hour(
+    hour: Annotated[str, typer.Argument(help="UTC hour, such as 2010-01-01T00.")],
+) -> None:
+    """Take back an hour that should not be there: its candles, bars and ledger. What was recorded stays in the lake."""
+    from tasks import graph
+    from tasks.hour import publish_hour
+    from tasks.hour.context import Context
+
+    context, wanted = Context.load(), hour_rules.parse(hour)
+    if not publish_hour.drop(context, wanted):
+        console.print(f"Nothing of the hour {hour} is published.")
+        return
+    looked_after = graph.looked_after(context, hour_rules.window(context.settings))
+    again = " Hourly will publish it again." if wanted in looked_after else ""
+    console.print(
+        f"The hour {hour} is gone from silver and from Postgres; what was recorded of it is still in the lake.{again}"
+    )
+
+
 if __name__ == "__main__":
     main()

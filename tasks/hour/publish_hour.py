@@ -62,6 +62,15 @@ def publish(context: Context, hour: datetime) -> str:
     return f"{done}: {candles.num_rows} candles of {len(ledger)} pairs, {missing} minutes missing"
 
 
+def drop(context: Context, hour: datetime) -> bool:
+    """Takes the hour back, out of silver and of Postgres; False where it was in neither. What was recorded stays."""
+    silver = [layout.silver_key(*pair, hour) for pair in pairs_of(context, hour)]
+    held = [key for key in silver if context.lake.tail(key, 8) is not None]
+    context.lake.each(context.lake.delete, held)
+    with warehouse.connect(context.settings.warehouse) as postgres:
+        return postgres.drop(hour) or bool(held)
+
+
 def has_bars(context: Context, hour: datetime) -> bool:
     """The bars were made from what is published, by today's rule."""
     rule = duck.bars_rule()
@@ -84,7 +93,7 @@ def mend_bars(context: Context) -> None:
 
 
 def unpublished(context: Context, since: datetime, until: datetime) -> list[datetime]:
-    """Hours of that span, after the first that was ever published, of which nothing is in Postgres."""
+    """Hours of that span, after the first that has candles, of which nothing is in Postgres."""
     with warehouse.connect(context.settings.warehouse) as postgres:
         return postgres.unpublished(since, until)
 

@@ -81,8 +81,14 @@ class Ledger:
 
     @spoken
     def unpublished(self, since: datetime, until: datetime) -> list[datetime]:
-        """The hours `since <= hour < until`, after the first that was ever published, of which nothing is published."""
+        """The hours `since <= hour < until`, after the first that has candles, of which nothing is published."""
         return [row["hour"] for row in self._session.query("find_unpublished", since=since, until=until)]
+
+    @spoken
+    def first_hour(self) -> datetime | None:
+        """The first published one that has candles; None where none has."""
+        hour: datetime | None = self._session.query("find_first")[0]["hour"]
+        return hour
 
     @spoken
     def latest(self, hours: int) -> list[Completeness]:

@@ -90,6 +90,20 @@ class Warehouse(Ledger):
         )
 
     @spoken
+    def drop(self, hour: datetime) -> bool:
+        """Take the hour's candles, bars and ledger away; False where there is nothing of it."""
+        hour = hour.astimezone(UTC)
+        with self._hour(hour):
+            found = self._find(hour)
+            if found["staged"]:
+                self._session.execute("drop_stage", stage=_names(hour)["stage"])
+            if found["attached"] and not self._swap(hour, lambda: None):
+                self._session.execute("empty_partition", partition=_names(hour)["partition"])
+            entries = self._read(hour, hour + HOUR)
+            self._write_ledger(hour, [])
+            return bool(entries)
+
+    @spoken
     def publish_bars(self, hour: datetime, roll_up: Callable[[pa.Table], Mapping[str, pa.Table]], rule: str) -> None:
         """Make the hour's larger candles anew, from the candles that are published for it, in one transaction.
 
@@ -133,6 +147,14 @@ class Warehouse(Ledger):
     def _replace(self, hour: datetime, ledger: Sequence[Completeness]) -> Published:
         """Put the stage in the old partition's place, or, if readers do not let go of that, its rows."""
         names = _names(hour)
+        if self._swap(hour, lambda: self._attach(hour, ledger)):
+            return "swapped"
+        self._session.execute("replace_rows", stage=names["stage"], partition=names["partition"])
+        self._write_ledger(hour, ledger)
+        return "replaced"
+
+    def _swap(self, hour: datetime, fill: Callable[[], object]) -> bool:
+        """Takes the hour's partition out, and does what comes in its place; False where readers do not let go of it."""
         milliseconds = max(1, round(self._lock_timeout * 1000))  # 0 would wait for ever
         busy = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
         attempts = tenacity.Retrying(
@@ -141,16 +163,15 @@ class Warehouse(Ledger):
             wait=tenacity.wait_random(*_SWAP_WAIT),
             reraise=True,
         )
+        partition = _names(hour)["partition"]
         try:
             for attempt in attempts:
                 with attempt, self._session.attempt():  # what it locked is free again when it fails
-                    self._session.execute("detach_partition", partition=names["partition"], milliseconds=milliseconds)
-                    self._attach(hour, ledger)
-            return "swapped"
+                    self._session.execute("detach_partition", partition=partition, milliseconds=milliseconds)
+                    fill()
         except busy:
-            self._session.execute("replace_rows", stage=names["stage"], partition=names["partition"])
-            self._write_ledger(hour, ledger)
-            return "replaced"
+            return False
+        return True
 
     def _attach(self, hour: datetime, ledger: Sequence[Completeness]) -> Published:
         self._session.execute("attach_stage", **_names(hour), start=hour, end=hour + HOUR)

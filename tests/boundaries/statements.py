@@ -132,6 +132,10 @@ def _new_and_bars(house: warehouse.Warehouse, hour: datetime) -> None:
     _roll_up(house, hour)
 
 
+def _drop(house: warehouse.Warehouse, hour: datetime) -> None:
+    house.drop(hour)
+
+
 _CHANGES = ((_OLD, _OLD), (_NEW, _OLD))
 CHANGED = Job("a changed hour", _old, _new, _CHANGES)
 LARGER = Job("the larger candles", _old_and_new, _roll_up, ((_NEW, _OLD), (_NEW, _NEW)))
@@ -141,6 +145,8 @@ JOBS = (
     Job("a changed hour that somebody reads", _old, _new, _CHANGES, held=True),
     LARGER,
     Job("late evidence, with its larger candles", _old, _new_and_bars, (*_CHANGES, (_NEW, _NEW))),
+    Job("an hour that is taken back", _old, _drop, ((_OLD, _OLD), (_NONE, _NONE))),
+    Job("an hour that is taken back while somebody reads it", _old, _drop, ((_OLD, _OLD), (_NONE, _NONE)), held=True),
 )
 
 

@@ -167,8 +167,8 @@ MUTANTS = (
     Mutant(
         "tasks.warehouse.publish",
         "candles and ledger are replaced together",
-        "                    self._attach(hour, ledger)\n",
-        '                    self._session.execute("attach_stage", **names, start=hour, end=hour + HOUR)\n',
+        "self._swap(hour, lambda: self._attach(hour, ledger)):\n",
+        'self._swap(hour, lambda: self._session.execute("attach_stage", **names, start=hour, end=hour + HOUR)):\n',
         "published again and again",
     ),
     Mutant(
