@@ -84,7 +84,12 @@ class RestClient:
         try:
             request = next(dialogue)
             while True:
-                request = dialogue.send(self._ask(request))
+                try:
+                    answer = self._ask(request)
+                except RestError as error:  # who can do without, goes on
+                    request = dialogue.throw(error)
+                else:
+                    request = dialogue.send(answer)
         except StopIteration as end:
             fetched: Fetched = end.value
             return fetched

@@ -170,6 +170,8 @@ class RestRules(msgspec.Struct, frozen=True, kw_only=True):
     """How old a minute may be to be had as a candle; None where that does not matter."""
     older: Literal["gone", "trades"] = "gone"
     """What becomes of older ones: they are lost, or can be built from trades, which takes many requests."""
+    together: timedelta = timedelta(hours=1)
+    """Minutes no farther apart are asked about in one question. Less than an hour, where what lies between costs."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +222,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Fetching = Generator[Request, Response, Fetched]
-"""A dialogue without I/O: yields requests, is sent the answers, returns what was learnt."""
+"""A dialogue without I/O: yields requests, is sent the answers (or thrown the RestError), returns what was learnt."""
 
 
 class Exchange(Protocol):

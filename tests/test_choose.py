@@ -296,6 +296,19 @@ def test_what_the_stream_left_is_asked_for_from_first_to_last() -> None:
     assert gaps.rows() == [("C-D", at(5), at(9))]
 
 
+def test_what_lies_apart_is_asked_for_apart() -> None:
+    """Where what lies between would cost requests: the stretches of each pair, in order."""
+    some = [candle(n, symbol="A-B", is_final=True) for n in range(60) if n not in (0, 10, 21, 22, 59)]
+    other = [candle(n, symbol="C-D", is_final=True) for n in range(59)]
+    gaps = choose.unfinished(["C-D", "A-B"], HOUR, bronze(some + other), at(10) - at(0))
+    assert gaps.rows() == [
+        ("A-B", at(0), at(10)),
+        ("A-B", at(21), at(22)),
+        ("A-B", at(59), at(59)),
+        ("C-D", at(59), at(59)),
+    ]
+
+
 _rows = st.lists(
     st.builds(
         candle,

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,9 +16,21 @@ from stream.emulator.market import Market
 from stream.emulator.server import Emulator
 from stream.emulator.venue import Session
 from stream.emulator.venues.coinbase import Coinbase
-from stream.errors import MessageError
+from stream.errors import MessageError, RestError
 from stream.exchanges import coinbase
-from stream.wire import MINUTE, Fetched, Misfit, Refused, Request, Response, Sequence, Subscribed, Trade, seconds
+from stream.wire import (
+    MINUTE,
+    Fetched,
+    Misfit,
+    Novelty,
+    Refused,
+    Request,
+    Response,
+    Sequence,
+    Subscribed,
+    Trade,
+    seconds,
+)
 from tests.emulated import END, FIRST, fetch, in_memory, listen
 from tests.sim.loop import run
 
@@ -49,7 +62,7 @@ def converse(
     dialogue, late = coinbase.fetch_candles("BTC-USD", start, end), end + timedelta(days=1)
     asked = [next(dialogue)]
     try:
-        while len(asked) < 30:
+        while len(asked) < 200:
             body = json.dumps(answer(asked[-1])).encode()
             asked.append(dialogue.send(Response(status=200, body=body, server_time=late, recv_ts=late)))
     except StopIteration as done:
@@ -127,25 +140,26 @@ def test_columns_go_by_their_names() -> None:
 
 
 def test_windows_cover_the_range_and_its_neighbours() -> None:
-    """At most 300 minutes each, both bounds said, half an hour more on each side; busy minutes need no trades."""
+    """At most 300 minutes each, both bounds said, half an hour more on each side."""
     end = NOON + timedelta(hours=10)
 
     def answer(request: Request) -> dict[str, Any]:
         first, last = int(request.query["start"]), int(request.query["end"])
+        if request.path.endswith("/ticker"):
+            return {"trades": []}
         assert last - first <= 300 * 60
         return {"candles": [row(NOON + timedelta(seconds=at - seconds(NOON))) for at in range(first, last + 1, 60)]}
 
     asked, fetched = converse(NOON, end, answer)
-    assert [one.path for one in asked] == ["/api/v3/brokerage/market/products/BTC-USD/candles"] * 3
+    assert [one.path for one in asked[:-1]] == ["/api/v3/brokerage/market/products/BTC-USD/candles"] * 3
     assert int(asked[0].query["start"]) == seconds(NOON) - 1800
-    assert int(asked[-1].query["end"]) == seconds(end) + 1800
+    assert int(asked[2].query["end"]) == seconds(end) + 1800
     assert [one.interval_start for one in fetched.candles] == [NOON + n * MINUTE for n in range(600)]
     assert (fetched.covered_start, fetched.covered_end, fetched.trades) == (NOON, end, [])
 
 
-def test_silent_minutes_are_asked_about_trade_by_trade() -> None:
-    """From the traded minute before to the one after, backwards until nothing new comes; what is near goes together."""
-    silent = {5, 6, 9, 40}
+def exchange(silent: set[int], page: int) -> Callable[[Request], dict[str, Any]]:
+    """Forty trades a minute, from half an hour before noon on; so many on a page, whatever was asked for."""
     numbers = itertools.count(1)
     trades = [
         deal(next(numbers), f"{NOON + n * MINUTE + timedelta(seconds=at):%Y-%m-%dT%H:%M:%S.%fZ}")
@@ -159,21 +173,62 @@ def test_silent_minutes_are_asked_about_trade_by_trade() -> None:
             return {"candles": [row(NOON + n * MINUTE) for n in range(-30, 90) if n not in silent]}
         bounds = [NOON + timedelta(seconds=int(request.query[name]) - seconds(NOON)) for name in ("start", "end")]
         inside = [one for one in trades if bounds[0] <= datetime.fromisoformat(one["time"]) <= bounds[1]]
-        return {"trades": inside[::-1][:100]}  # fewer than were asked for: nobody may take that for the end
+        return {"trades": inside[::-1][:page]}
 
-    asked, fetched = converse(NOON, NOON + 60 * MINUTE, answer)
-    starts = [int(one.query["start"]) for one in asked if one.path.endswith("/ticker")]
-    assert sorted(set(starts)) == [seconds(NOON + 4 * MINUTE), seconds(NOON + 39 * MINUTE)]
-    minutes = {one.event_ts.replace(second=0) for one in fetched.trades}
-    assert minutes == {NOON + n * MINUTE for n in (4, 7, 8, 10, 39, 41)}
-    assert len(fetched.trades) == 40 * len(minutes)
-    early = [one.trade_id or 0 for one in fetched.trades[: 4 * 40]]
-    assert early == list(range(early[0], early[0] + 4 * 40))
+    return answer
+
+
+def minutes(fetched: Fetched) -> set[int]:
+    """Minutes after noon that have trades; all of them whole, no number between them left out."""
+    numbers = [one.trade_id or 0 for one in fetched.trades]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    found = [(one.event_ts - NOON) // MINUTE for one in fetched.trades]
+    assert {found.count(minute) for minute in found} == {40}
+    return set(found)
+
+
+@pytest.mark.parametrize("silent", [set[int](), {5, 6, 9, 40}])
+def test_trades_are_read_from_the_minute_before_to_the_minute_after(silent: set[int]) -> None:
+    """Backwards until nothing new comes: a page that has fewer than were asked for may not be the last."""
+    asked, fetched = converse(NOON, NOON + 60 * MINUTE, exchange(silent, 100))
+    assert {one.query["start"] for one in asked[1:]} == {str(seconds(NOON - MINUTE))}
+    assert minutes(fetched) == set(range(-1, 61)) - silent
+    assert len(fetched.candles) == 60 - len(silent)
+    (_, fetched) = converse(NOON + 5 * MINUTE, NOON + 7 * MINUTE, exchange(silent, 100))
+    assert minutes(fetched) == ({4, 7} if silent else {4, 5, 6, 7})
+
+
+def test_what_candles_lack_is_worth_sixty_pages() -> None:
+    """Of the latest minutes, whole ones; for a silence there is no such limit."""
+    asked, fetched = converse(NOON, NOON + 60 * MINUTE, exchange(set(), 30))
+    assert len(asked) == 1 + 60
+    assert minutes(fetched) == set(range(19, 61))  # two trades of each page are the next one's
+    assert len(fetched.candles) == 60
+    asked, fetched = converse(NOON, NOON + 60 * MINUTE, exchange({1}, 30))
+    assert minutes(fetched) == set(range(-1, 61)) - {1}
+
+
+@pytest.mark.parametrize("silent", [set[int](), {1}])
+@pytest.mark.parametrize("error", [RestError("coinbase is away"), None])
+def test_without_trades_the_candles_stay_what_they_are(silent: set[int], error: RestError | None) -> None:
+    """But where a silence is to be proven, a question that was not answered is asked again by a later run."""
+    answer, later = exchange(silent, 1000), NOON + timedelta(days=1)
+    dialogue = coinbase.fetch_candles("BTC-USD", NOON, NOON + 10 * MINUTE)
+    body = json.dumps(answer(next(dialogue))).encode()
+    dialogue.send(Response(status=200, body=body, server_time=later, recv_ts=later))
+    empty = Response(status=200, body=b"{}", server_time=later, recv_ts=later)
+    go_on = partial(dialogue.throw, error) if error else partial(dialogue.send, empty)
+    with pytest.raises((RestError, MessageError) if silent else StopIteration) as raised:
+        go_on()
+    if isinstance(raised.value, StopIteration):
+        fetched = raised.value.value
+        assert (len(fetched.candles), fetched.trades) == (10, [])
+        assert [type(one) for one in fetched.odd] == ([] if error else [Novelty])
 
 
 def test_half_a_minute_of_trades_is_not_handed_on() -> None:
     """The minute at which the exchange stopped answering would become a wrong candle."""
-    told = [deal(3, "2026-03-01T12:03:05Z"), deal(2, "2026-03-01T12:01:30Z")]
+    told = [deal(3, "2026-03-01T12:03:05Z"), deal(2, "2026-03-01T12:00:30Z")]
     answers = {"candles": {"candles": [row(NOON), row(NOON + MINUTE), row(NOON + 3 * MINUTE)]}, "ticker": {}}
     for trades, left in ((told, [2, 3]), (told[:1], [])):
         answers["ticker"] = {"trades": trades}

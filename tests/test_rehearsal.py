@@ -48,8 +48,6 @@ FAULTS = Faults(
     rate_limits=0.2,
     garbage=0.05,
 )
-WITHOUT_COUNT = ("bybit", "coinbase", "gate", "okx")
-"""They send none, Coinbase over REST only."""
 PAIRS = {"binance": ["BTC-USDT", "WALK-USDT"], "coinbase": ["WALK-USD"], "kraken": ["BTC-USDT"]}
 """One exchange that flags its final candles, one that does not, and one whose candles are built from trades."""
 
@@ -160,20 +158,19 @@ def test_silver_equals_the_emulators_truth_candle_by_candle(rehearsal: Rehearsal
             names = ("open", "high", "low", "close", "volume")
             where = (exchange, symbol, n)
             assert tuple(row[name] for name in names) == tuple(float(value) for value in expected), where
-            assert row["trade_count"] == bar.trade_count or (row["trade_count"] is None and exchange in WITHOUT_COUNT)
+            assert row["trade_count"] == bar.trade_count
             if not bar.trade_count:
                 assert row["vwap"] is None
                 assert row["quote_volume"] == 0
                 assert row["source"] == "empty" or exchange not in ("coinbase", "kraken")
             else:
                 assert row["source"] in ("stream", "rest")
-                if row["quote_volume"] is not None or exchange != "coinbase" or row["source"] == "stream":
-                    assert row["vwap"] == pytest.approx(float(bar.vwap), rel=1e-5)
-                    assert row["quote_volume"] == pytest.approx(float(bar.quote_volume), rel=1e-5)
+                assert row["vwap"] == pytest.approx(float(bar.vwap), rel=1e-5)
+                assert row["quote_volume"] == pytest.approx(float(bar.quote_volume), rel=1e-5)
 
 
 def test_bars_equal_the_emulators_truth_bar_by_bar(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    """Of all lengths, in Postgres and through `klines sql`; what they do not say, some minute of theirs lacks."""
+    """Of all lengths, in Postgres and through `klines sql`, with all that they can say."""
     silver = [
         row
         for pair in rehearsal.pairs
@@ -187,7 +184,6 @@ def test_bars_equal_the_emulators_truth_bar_by_bar(rehearsal: Rehearsal, tmp_pat
     )
     done = rehearsal.run(sys.executable, "-m", "tasks.commands.cli", "sql", "-c", query)
     assert done.returncode == 0, done.stderr
-    lacking = 0
     for name, seconds in duck.BARS.items():
         asked = pq.read_table(tmp_path / name).to_pylist()
         with psycopg.connect(rehearsal.dsn, row_factory=psycopg.rows.dict_row) as connection:
@@ -203,8 +199,7 @@ def test_bars_equal_the_emulators_truth_bar_by_bar(rehearsal: Rehearsal, tmp_pat
                 and bar["interval_start"] <= row["interval_start"] < bar["interval_end"]
             ]
             assert truth.bar_difference(bar, markets[bar["exchange"]], behind) is None, bar
-            lacking += bar["vwap"] is None
-    assert lacking  # Coinbase's REST has no mean price: the rehearsal did try that
+            assert bar["trade_count"] is not None and bar["quote_volume"] is not None
 
 
 def test_every_minute_has_a_verdict(rehearsal: Rehearsal) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+from datetime import timedelta
 
 from stream.exchanges import binance, binanceus, bybit, coinbase, gate, kraken, okx
 from stream.wire import Exchange
@@ -32,6 +33,11 @@ def consecutive_ids(exchange: str) -> bool:
     """Whether the exchange numbers a pair's trades one by one, so that a number left out is a trade that is missing."""
     rules = EXCHANGES[exchange].TRADES if exchange in EXCHANGES else None
     return rules is not None and rules.consecutive_ids
+
+
+def together(exchange: str) -> timedelta:
+    """How far apart minutes may be that REST is asked about in one question."""
+    return EXCHANGES[exchange].REST.together if exchange in EXCHANGES else timedelta(hours=1)
 
 
 def known_to_ccxt() -> frozenset[str] | None:

@@ -1,7 +1,8 @@
 """Coinbase (Advanced Trade): the stream has trades in the place of 1-minute candles, and numbers its messages.
 
-REST has candles, without a row for a silent minute; that nobody traded in one is shown by the trades around it, which
-are numbered one by one. Products in USDC are other names of the books in USD: they are not listed here.
+REST has candles, without a row for a silent minute, and without count, quote volume or vwap. Its trades, which are
+numbered one by one, have all that: they show that nobody traded, and what was traded. Products in USDC are other names
+of the books in USD: they are not listed here.
 Source: docs.cdp.coinbase.com, Advanced Trade WebSocket `market_trades` and `heartbeats`, REST public products, candles
 and market trades (2026-10).
 """
@@ -17,7 +18,7 @@ import msgspec
 
 from stream import elements
 from stream.elements import UNREADABLE, check_candle, check_trade
-from stream.errors import MessageError
+from stream.errors import MessageError, RestError
 from stream.pages import Row, learnt, spans
 from stream.wire import (
     EPOCH,
@@ -27,6 +28,7 @@ from stream.wire import (
     Fetching,
     Instrument,
     Misfit,
+    Novelty,
     Odd,
     Record,
     Refusal,
@@ -58,7 +60,10 @@ STREAM = StreamRules(
     stale=1800,  # silence is normal here; a new snapshot tells whether it was real
     reconnect=2,  # 8 connections a second, by the stricter of two documents
 )
-REST = RestRules(requests_per_second=5)  # of 10
+REST = RestRules(
+    requests_per_second=5,  # of 10
+    together=10 * MINUTE,  # the trades of the minutes between cost requests too
+)
 TRADES: TradeRules | None = TradeRules(streamed=True, consecutive_ids=True)
 
 _PRODUCTS = "/api/v3/brokerage/market/products"
@@ -68,8 +73,8 @@ _WINDOW = 300
 _MARGIN = 30 * MINUTE
 """How far outside of a range candles are asked for: its neighbours may be silent."""
 _TRADES = 1000
-_NEAR = 10 * MINUTE
-"""Silent stretches that are no farther apart are asked about together."""
+_PAGES = 60
+"""How many pages of trades a question may take for what candles lack: twelve seconds. For a silence, any number."""
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -275,7 +280,9 @@ def refusal(response: Response) -> Refusal | None:
 
 
 def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
-    """`GET …/products/BTC-USD/candles`: newest first, no row for a silent minute. Then the trades around those.
+    """`GET …/products/BTC-USD/candles`: newest first, no row for a silent minute. Then the trades.
+
+    From the traded minute before the range to the one after it: they prove silence, and have what rows lack.
 
     `start` and `end` are always said: without them the answer may be minutes old. A row is final when the exchange's
     clock says that its minute is over; that the newest one is not there means nothing. Row:
@@ -285,50 +292,49 @@ def fetch_candles(symbol: str, start: datetime, end: datetime) -> Fetching:
     rows: list[Row] = []
     clock: list[datetime] = []
     for first, last in spans(start - _MARGIN, end + _MARGIN, _WINDOW):
-        response = yield Request(
-            path=f"{_PRODUCTS}/{native}/candles",
-            query={
-                "start": str(seconds(first)),
-                "end": str(seconds(last)),
-                "granularity": "ONE_MINUTE",
-                "limit": str(_ROWS),
-            },
-        )
+        query = {
+            "start": str(seconds(first)),
+            "end": str(seconds(last)),
+            "granularity": "ONE_MINUTE",
+            "limit": str(_ROWS),
+        }
+        response = yield Request(path=f"{_PRODUCTS}/{native}/candles", query=query)
         clock.append(response.server_time or response.recv_ts)
         rows += _rest_candles(native, response.body)
     fetched = learnt(rows, start, end, now=min(clock), silence="no_trade_if_alive")
-    trades, odd = list[Trade](), list(fetched.odd)
-    for first, last in _around_silence(rows, start, end, min(clock)):
-        around = yield from _fetch_trades(native, first, last)
-        trades += around.trades
-        odd += around.odd
-    return msgspec.structs.replace(fetched, trades=trades, odd=odd)
+    around = _traded_around(rows, start, end, min(clock))
+    silent = any(after - before > MINUTE for before, after in itertools.pairwise(around))
+    if len(around) < 3 and not silent:
+        return fetched  # ids prove what lies between a trade and another
+    try:
+        deals = yield from _fetch_trades(native, around[0], around[-1] + MINUTE, None if silent else _PAGES)
+    except (RestError, MessageError) as error:
+        if silent:
+            raise
+        said = [Novelty(what=str(error))] if isinstance(error, MessageError) else []
+        return msgspec.structs.replace(fetched, odd=[*fetched.odd, *said])  # what its candles lack stays null
+    return msgspec.structs.replace(fetched, trades=deals.trades, odd=[*fetched.odd, *deals.odd])
 
 
-def _around_silence(rows: list[Row], start: datetime, end: datetime, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Each silent stretch of `start..end` with the finished traded minutes before and after it."""
-    candles = [row for row in rows if isinstance(row, Candle)]
-    traded = sorted({row.interval_start for row in candles if row.interval_start + MINUTE <= now})
-    found: list[tuple[datetime, datetime]] = []
-    for before, after in itertools.pairwise(traded):
-        if after - before > MINUTE and before + MINUTE < end and after > start:
-            together = bool(found) and before - found[-1][1] <= _NEAR
-            first = found.pop()[0] if together else before
-            found.append((first, after + MINUTE))
-    return found
+def _traded_around(rows: list[Row], start: datetime, end: datetime, now: datetime) -> list[datetime]:
+    """The finished traded minutes of `start..end`, the one before and the one after."""
+    over = [row for row in rows if isinstance(row, Candle) and row.interval_start + MINUTE <= now]
+    traded = sorted({row.interval_start for row in over})
+    before, after = [one for one in traded if one < start][-1:], [one for one in traded if one >= end][:1]
+    return [*before, *(one for one in traded if start <= one < end), *after]
 
 
-def _fetch_trades(native: str, start: datetime, end: datetime) -> Fetching:
+def _fetch_trades(native: str, start: datetime, end: datetime, pages: int | None) -> Fetching:
     """`GET …/products/BTC-USD/ticker`: the trades of `start..end`, both on a minute with trades.
 
-    Newest first, so it is read backwards until nothing new comes: how many a page holds at most, and whether its
-    bounds are inclusive, is NOT CONFIRMED. Where that happens too early, the minute at which it broke off is left out,
-    since half of its trades would make a wrong candle.
+    Newest first, so it is read backwards until nothing new comes, or so many pages were read: how many trades a page
+    holds at most, and whether its bounds are inclusive, is NOT CONFIRMED. Where it ends too early, the minute at which
+    it broke off is left out, since half of its trades would make a wrong candle.
     """
     known: dict[int | None, Trade] = {}
     odd: list[Odd] = []
     oldest = end
-    while True:
+    for _ in itertools.count() if pages is None else range(pages):
         until = from_seconds(seconds(oldest) + 1)
         response = yield Request(
             path=f"{_PRODUCTS}/{native}/ticker",

@@ -59,7 +59,8 @@ def make(
     stream, _ = stream_hour.finished(lake, exchange, hour)
     objects = evidence.answered(lake, exchange, symbols, hour)
     known = _parsed(lake, exchange, hour, objects)
-    gaps = choose.unfinished(symbols, hour, pl.concat([stream, known.candles]) if again else stream)
+    finished = pl.concat([stream, known.candles]) if again else stream
+    gaps = choose.unfinished(symbols, hour, finished, exchanges.together(exchange))
     asked = _asked(known.answers) if not again else {}
 
     def fetch(gap: tuple[str, datetime, datetime]) -> str | None:

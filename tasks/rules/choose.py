@@ -7,7 +7,7 @@ frames are about one exchange and one hour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
@@ -82,14 +82,23 @@ def seen(candles: pl.DataFrame) -> pl.DataFrame:
     return candles.group_by(_KEY).agg(traded=(~_FLAT).any())
 
 
-def unfinished(symbols: Sequence[str], hour: datetime, stream: pl.DataFrame) -> pl.DataFrame:
-    """symbol, first, last: from where to where the stream left minutes without a finished candle."""
+def unfinished(
+    symbols: Sequence[str], hour: datetime, stream: pl.DataFrame, together: timedelta = HOUR
+) -> pl.DataFrame:
+    """symbol, first, last: from where to where the stream left minutes without a finished candle.
+
+    Those of a pair that are no farther apart than `together` are one stretch.
+    """
     return (
         expected(symbols, hour)
         .join(stream, on=_KEY, how="anti")
-        .group_by("symbol", maintain_order=True)
+        .sort(_KEY)
+        .with_columns(apart=(pl.col("interval_start").diff().over("symbol") > together).fill_null(value=False))
+        .with_columns(stretch=pl.col("apart").cum_sum().over("symbol"))
+        .group_by("symbol", "stretch")
         .agg(first=pl.col("interval_start").min(), last=pl.col("interval_start").max())
-        .sort("symbol")
+        .sort("symbol", "first")
+        .select("symbol", "first", "last")
     )
 
 
