@@ -19,8 +19,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from xdist.scheduler import LoadFileScheduling
 
+from stream.lake.folder import FolderLake
 from stream.settings import WarehouseSettings
 from tasks import warehouse
+from tasks.hour import evidence
 from tasks.warehouse import embedded
 
 with warnings.catch_warnings():
@@ -109,6 +111,20 @@ def warehouse_settings(server: str, template: str, tmp_path: Path) -> Iterator[W
             dsn=make_conninfo(server, dbname=name), data_dir=str(tmp_path / "postgres"), lock_timeout_seconds=0.3
         )
         admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture
+def fresh_eyes() -> Iterator[None]:
+    """Nobody in this process has looked at any hour's objects yet."""
+    evidence.look_again()
+    yield
+    evidence.look_again()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> FolderLake:
+    """An empty lake."""
+    return FolderLake(tmp_path / "lake")
 
 
 @pytest.fixture(scope="session")

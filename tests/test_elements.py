@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,7 @@ TEN_COLUMNS = (
     '"106019.8","4.81720533","510723.18","510723.18","1","0"]]}'
 )
 NOON = datetime(2025, 11, 10, 12, 20, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _fresh_eyes() -> Iterator[None]:
-    evidence.look_again()
-    yield
-    evidence.look_again()
+pytestmark = pytest.mark.usefixtures("fresh_eyes")
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)

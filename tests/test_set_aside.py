@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.boundaries.hour import Still
 from tests.lakes import update, upload
 from tests.processes import still
 
+pytestmark = pytest.mark.usefixtures("fresh_eyes")
 NOON = datetime(2025, 11, 10, 12, tzinfo=UTC)
 BTC = "BTC-USDT"
 FINAL = (
@@ -29,19 +29,6 @@ FINAL = (
 )
 TORN_ONE = FINAL.replace('"106034.9"', '"?"')
 ROW = '[1762777380000,"106038.1","106044.3","106038.1","106040.1","0.5",1762777439999,"53020.1",3,"0.1","9.8","0"]'
-
-
-@pytest.fixture(autouse=True)
-def _fresh_eyes() -> Iterator[None]:
-    evidence.look_again()
-    yield
-    evidence.look_again()
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> FolderLake:
-    """An empty lake."""
-    return FolderLake(tmp_path / "lake")
 
 
 def keep(lake: FolderLake, exchange: str, message: str, reason: str, **given: object) -> None:

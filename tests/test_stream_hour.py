@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,22 +17,10 @@ from tasks.rules.schemas import BRONZE, SESSIONS
 from tasks.tables import parquet
 from tests.lakes import alive, update, upload
 
+pytestmark = pytest.mark.usefixtures("fresh_eyes")
 HOUR = datetime(2025, 11, 10, 13, tzinfo=UTC)
 BTC, ETH = "BTC-USDT", "ETH-USDT"
 KEY = layout.bronze_key("binance", HOUR, "stream")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_eyes() -> Iterator[None]:
-    evidence.look_again()
-    yield
-    evidence.look_again()
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> FolderLake:
-    """An empty lake."""
-    return FolderLake(tmp_path / "lake")
 
 
 def hour_of_lines(symbol: str) -> list[bronze.Line]:
