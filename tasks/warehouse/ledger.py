@@ -82,7 +82,11 @@ class Ledger:
     @spoken
     def unpublished(self, since: datetime, until: datetime) -> list[datetime]:
         """The hours `since <= hour < until`, after the first that has candles, of which nothing is published."""
-        return [row["hour"] for row in self._session.query("find_unpublished", since=since, until=until)]
+        first = self.first_hour()
+        if first is None:
+            return []
+        found = self._session.query("find_unpublished", since=max(since, first), until=until)
+        return [row["hour"] for row in found]
 
     @spoken
     def first_hour(self) -> datetime | None:
