@@ -110,6 +110,10 @@ class StatusLine(msgspec.Struct, kw_only=True, gc=False):
     beyond_history: bool | None = None
 
 
+NOT_SUBSCRIBED = "wrong symbol"
+"""How the reason of a message begins that is about a pair of which nothing was subscribed: it is no riddle."""
+
+
 class RejectedLine(msgspec.Struct, kw_only=True, gc=False):
     """A message that was not understood, or not wholly, verbatim, with the reason; of REST, the element.
 

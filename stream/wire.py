@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from stream.clock import HOUR
+
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -170,7 +172,7 @@ class RestRules(msgspec.Struct, frozen=True, kw_only=True):
     """How old a minute may be to be had as a candle; None where that does not matter."""
     older: Literal["gone", "trades"] = "gone"
     """What becomes of older ones: they are lost, or can be built from trades, which takes many requests."""
-    together: timedelta = timedelta(hours=1)
+    together: timedelta = HOUR
     """Minutes no farther apart are asked about in one question. Less than an hour, where what lies between costs."""
 
 

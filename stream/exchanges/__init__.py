@@ -9,6 +9,7 @@ import importlib.util
 import pkgutil
 from datetime import timedelta
 
+from stream.clock import HOUR
 from stream.exchanges import binance, binanceus, bybit, coinbase, gate, kraken, okx
 from stream.wire import Exchange
 
@@ -37,7 +38,7 @@ def consecutive_ids(exchange: str) -> bool:
 
 def together(exchange: str) -> timedelta:
     """How far apart minutes may be that REST is asked about in one question."""
-    return EXCHANGES[exchange].REST.together if exchange in EXCHANGES else timedelta(hours=1)
+    return EXCHANGES[exchange].REST.together if exchange in EXCHANGES else HOUR
 
 
 def known_to_ccxt() -> frozenset[str] | None:

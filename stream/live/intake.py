@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from stream.bronze import NOT_SUBSCRIBED
 from stream.clock import floor, lasted
 from stream.errors import MessageError
 from stream.health import Trouble
@@ -149,7 +150,7 @@ class Intake:
     def _line(self, record: Record, message: bytes, now: datetime) -> bytes:
         if isinstance(record, Candle | Trade):
             if record.native_symbol not in self.symbols:
-                reason = f"wrong symbol: {record.native_symbol!r} was not subscribed on this connection"
+                reason = f"{NOT_SUBSCRIBED}: {record.native_symbol!r} was not subscribed on this connection"
                 return self.reject(message, now, reason)
             self.heard[record.native_symbol] = now
             self.clock.saw(record, now)

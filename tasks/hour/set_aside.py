@@ -24,8 +24,6 @@ from stream.lake import Lake, layout
 from stream.wire import Candle, Misfit, Trade
 from tasks.hour import sift
 
-_NO_PAIR = "wrong symbol"
-"""How the reason of a message about a pair begins that was not subscribed: it is understood, and not wanted."""
 _PARTICULAR = re.compile(
     r"\b(?=[A-Z0-9]*[A-Z])(?:[A-Z0-9]{5,}|[A-Z0-9]{2,}[-/_][A-Z0-9]{2,})\b"  # a pair
     r"|[-+]?\d(?:[\dT:.eE+-]*\d)?Z?"  # a number, a time
@@ -136,7 +134,7 @@ def _anew(aside: bronze.RejectedLine, hour: datetime, pairs: _Pairs) -> tuple[_L
 
 def _message(aside: bronze.RejectedLine, symbols: Mapping[str, str]) -> tuple[_Lines, bool]:
     """Of the stream: the candles and trades in it, whether or not they were understood then."""
-    if aside.reason.startswith(_NO_PAIR):
+    if aside.reason.startswith(bronze.NOT_SUBSCRIBED):
         return [], False
     records = any_rest.reader(aside.exchange).parse_message(aside.message)
     known = [one for one in records if isinstance(one, Candle | Trade) and one.native_symbol in symbols]

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from stream import bronze
 from stream.clock import hour_of
+from stream.elements import UNREADABLE
 from stream.lake import Lake, layout
 
 Files = dict[str, Path]
@@ -155,7 +156,7 @@ def _no_line(line: bytes) -> str | None:
     """Why it is no bronze line."""
     try:
         decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         return f"not a bronze line: {error}"
     return None
 
@@ -168,10 +169,9 @@ def _content(path: Path) -> bytes:
 
 def reason(line: bytes, exchange: str, symbols: Sequence[str], hour: datetime) -> str | None:
     """Why it is no line of these pairs' hour; None if it is one."""
-    try:
-        found = decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return f"not a bronze line: {error}"
+    if (unreadable := _no_line(line)) is not None:
+        return unreadable
+    found = decode(line)
     if found.exchange != exchange or found.symbol not in symbols:
         return f"a line about {found.exchange} {found.symbol} in the folder of others"
     if found.interval_minutes != 1:
