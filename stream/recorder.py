@@ -85,7 +85,7 @@ class Recorder:
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Record until `stop`; True when all of it is in the lake, False when some waits for the next start."""
-        if not any(self._settings.pairs.values()):
+        if not self._settings.pairs:
             raise SettingsError(
                 f"{self._settings.path}: [pairs] names no pair, so that there is nothing to record. "
                 'Add a line such as: binance = ["BTC-USDT"]'

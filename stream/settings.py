@@ -120,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hours: HoursSettings
     clock: Clock
     pairs: dict[str, tuple[str, ...]]
-    """Exchange id → canonical symbols, in the order of the file."""
+    """Exchange id → canonical symbols, in the order of the file; exchanges that have none are left out."""
     exchanges: dict[str, ExchangeSettings]
     """Addresses of every registered exchange, and of those in [pairs] that are read through ccxt."""
 
@@ -262,7 +262,8 @@ def _pairs(values: dict[str, str], file: Path) -> dict[str, tuple[str, ...]]:
                     f"{file}: [pairs] {exchange} names {symbol!r}, which is not a symbol; "
                     "write BASE-QUOTE in capitals, letters and digits only, such as BTC-USDT."
                 )
-        pairs[exchange] = tuple(dict.fromkeys(symbols))
+        if symbols:
+            pairs[exchange] = tuple(dict.fromkeys(symbols))
     return pairs
 
 

@@ -90,8 +90,7 @@ class KnownHour(HourTask):
 
     def requires(self) -> list[BronzeRest]:
         """All that can be known about it."""
-        exchanges = dict(Context.load().configured_pairs())
-        return [BronzeRest(exchange=exchange, hour=self.hour) for exchange in exchanges]
+        return [BronzeRest(exchange=exchange, hour=self.hour) for exchange in Context.load().settings.pairs]
 
     def is_current(self, context: Context) -> bool:
         """Something is known."""

@@ -25,7 +25,8 @@ from tests.versions import candles, ledger
 LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
 ASKED_FOR = LONG_AGO.replace(tzinfo=None)  # as Luigi wants it
 NOW = datetime(2025, 11, 10, 14, 30, tzinfo=UTC)
-PAIRS = {"binance": ["BTC-USDT", "ETH-USDT"], "kraken": ["BTC-USD"]}
+PAIRS = {"binance": ["BTC-USDT", "ETH-USDT"], "kraken": ["BTC-USD"], "okx": list[str]()}
+"""Of okx all pairs were taken out, and the line was left."""
 
 
 class Rest:
@@ -58,15 +59,16 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> Rest:
 
 @pytest.fixture
 def context(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_settings: WarehouseSettings
-) -> Iterator[Context]:
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    warehouse_settings: WarehouseSettings,
+    fresh_eyes: None,  # before the first look
+) -> Context:
     """An installation with three pairs, an empty lake and an empty warehouse."""
     config = tmp_path / "luigi.cfg"
     config.write_text(still(NOW, PAIRS, dsn=warehouse_settings.dsn))
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(config))
-    evidence.look_again()
-    yield Context.load()
-    evidence.look_again()
+    return Context.load()
 
 
 def published(context: Context) -> dict[datetime, int]:

@@ -25,8 +25,7 @@ def addresses(settings: Settings) -> list[Address]:
     """Both URLs of every exchange that has pairs; SettingsError when one of them is not on loopback."""
     found = [
         _address(exchange, key, url)
-        for exchange, symbols in settings.pairs.items()
-        if symbols
+        for exchange in settings.pairs
         for key, url in (
             ("ws_url", settings.exchanges[exchange].ws_url),
             ("rest_url", settings.exchanges[exchange].rest_url),
